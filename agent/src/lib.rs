@@ -1,0 +1,1 @@
+//! The node agent: stream -> resolve -> maps; pods, routes, health.

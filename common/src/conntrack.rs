@@ -1,0 +1,207 @@
+//! Connection tracking: the tuple a packet has, and the tuple it becomes.
+//!
+//! A translated connection has two entries. The *original* entry's key is the tuple that the client sends;
+//! `to` is what the packet becomes. The *reply* entry's key is `to` reversed, and its `to` is the original
+//! tuple reversed. Either entry alone finds the other, and DNAT, SNAT and both together are one case.
+
+use crate::{Family, TCP, shared};
+
+/// Who talks to whom.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port, network byte order.
+    pub source_port: u16,
+    /// Destination port, network byte order.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+impl<A: Family> Tuple<A> {
+    /// The tuple of the packets in the other direction.
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+}
+
+/// One direction of a translated connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<A> {
+    /// The tuple that a packet of this direction becomes.
+    pub to: Tuple<A>,
+    /// When this direction was last seen: seconds of the monotonic clock.
+    pub last_seen: u32,
+    /// Bits of the constants in [`flags`]: what this direction has seen.
+    pub flags: u32,
+    /// The Service port's id.
+    pub service: u32,
+    /// The backend's id.
+    pub backend: u32,
+}
+
+/// Bits of [`Entry::flags`].
+pub mod flags {
+    /// This is the reply direction.
+    pub const REPLY: u32 = 1;
+    /// A SYN was seen in this direction.
+    pub const SYN: u32 = 1 << 1;
+    /// A FIN was seen in this direction.
+    pub const FIN: u32 = 1 << 2;
+    /// A RST was seen in this direction.
+    pub const RST: u32 = 1 << 3;
+    /// A TCP segment without SYN, or any UDP packet, was seen in this direction.
+    pub const DATA: u32 = 1 << 4;
+}
+
+/// Flags of the TCP header.
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 1 << 1;
+    /// Reset the connection.
+    pub const RST: u8 = 1 << 2;
+    /// The acknowledgment field is valid.
+    pub const ACK: u8 = 1 << 4;
+}
+
+/// The bits that a packet adds to the entry of its direction; `tcp_flags` is 0 for UDP.
+#[inline(always)]
+pub fn observe(protocol: u8, tcp_flags: u8) -> u32 {
+    if protocol != TCP {
+        return flags::DATA;
+    }
+    let mut seen = 0;
+    if tcp_flags & tcp::SYN != 0 {
+        seen |= flags::SYN;
+    } else {
+        seen |= flags::DATA;
+    }
+    if tcp_flags & tcp::FIN != 0 {
+        seen |= flags::FIN;
+    }
+    if tcp_flags & tcp::RST != 0 {
+        seen |= flags::RST;
+    }
+    seen
+}
+
+/// What both directions together say of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// TCP: no answer yet.
+    SynSent,
+    /// TCP: the client answered the server's SYN; UDP: both sides have spoken.
+    Established,
+    /// UDP: only one side has spoken.
+    Unreplied,
+    /// TCP: one side has sent FIN.
+    FinWait,
+    /// TCP: both sides have sent FIN, or one has sent RST.
+    Closing,
+}
+
+impl State {
+    /// The state, from the flags of the two directions.
+    #[inline(always)]
+    pub fn of(protocol: u8, original: u32, reply: u32) -> Self {
+        let both = original & reply;
+        let any = original | reply;
+        if protocol != TCP {
+            return if both & flags::DATA != 0 { State::Established } else { State::Unreplied };
+        }
+        if any & flags::RST != 0 || both & flags::FIN != 0 {
+            State::Closing
+        } else if any & flags::FIN != 0 {
+            State::FinWait
+        } else if reply != flags::REPLY && reply != 0 {
+            State::Established
+        } else {
+            State::SynSent
+        }
+    }
+
+    /// The name that listings print.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::SynSent => "syn-sent",
+            State::Established => "established",
+            State::Unreplied => "unreplied",
+            State::FinWait => "fin-wait",
+            State::Closing => "closing",
+        }
+    }
+
+    /// How long a silent connection is kept, in seconds.
+    pub fn timeout(self, protocol: u8) -> u32 {
+        match (self, protocol) {
+            (State::SynSent, _) => 60,
+            (State::Established, TCP) => 21_600,
+            (State::Established, _) => 120,
+            (State::Unreplied, _) => 30,
+            (State::FinWait, _) => 120,
+            (State::Closing, _) => 10,
+        }
+    }
+}
+
+shared! {
+    Tuple<A: Family>: 16, 40;
+    Entry<A: Family>: 32, 56;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{UDP, V4};
+
+    #[test]
+    fn a_tuple_reversed_twice_is_itself() {
+        let tuple: Tuple<V4> = Tuple {
+            source: [1],
+            destination: [2],
+            source_port: 3,
+            destination_port: 4,
+            protocol: TCP,
+            pad: [0; 3],
+        };
+        assert_eq!(tuple.reversed().reversed(), tuple);
+        assert_eq!(tuple.reversed().source_port, 4);
+    }
+
+    #[test]
+    fn tcp_moves_from_syn_to_established_to_closing() {
+        let mut original = observe(TCP, tcp::SYN);
+        let mut reply = flags::REPLY;
+        assert_eq!(State::of(TCP, original, reply), State::SynSent);
+        reply |= observe(TCP, tcp::SYN | tcp::ACK);
+        original |= observe(TCP, tcp::ACK);
+        assert_eq!(State::of(TCP, original, reply), State::Established);
+        original |= observe(TCP, tcp::FIN | tcp::ACK);
+        assert_eq!(State::of(TCP, original, reply), State::FinWait);
+        reply |= observe(TCP, tcp::FIN | tcp::ACK);
+        assert_eq!(State::of(TCP, original, reply), State::Closing);
+        assert_eq!(State::of(TCP, flags::SYN, flags::REPLY | observe(TCP, tcp::RST)), State::Closing);
+    }
+
+    #[test]
+    fn udp_is_established_when_both_sides_spoke() {
+        assert_eq!(State::of(UDP, flags::DATA, flags::REPLY), State::Unreplied);
+        assert_eq!(State::of(UDP, flags::DATA, flags::REPLY | flags::DATA), State::Established);
+    }
+}

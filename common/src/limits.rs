@@ -1,0 +1,22 @@
+//! Sizes of the maps, in entries. ARCHITECTURE.md gives the memory that each takes.
+
+/// Frontends of one family: Service address, port, protocol.
+pub const FRONTENDS: u32 = 65_536;
+/// Slots: one for each place of a backend in a frontend's run, both families together.
+pub const SLOTS: u32 = 524_288;
+/// Backends, both families together: the id is an index into the family's array.
+pub const BACKENDS: u32 = 65_536;
+/// Pods of one family on this node.
+pub const PODS: u32 = 1_024;
+/// Conntrack entries of one family: two for each connection.
+pub const CONNTRACK: u32 = 262_144;
+/// Sockets of one family whose peer was translated.
+pub const PEERS: u32 = 65_536;
+/// Bytes of the event ring.
+pub const EVENT_BYTES: u32 = 1 << 20;
+/// The longest run of slots that one frontend may have.
+pub const RUN: u32 = 65_536;
+/// How often a free SNAT port is looked for before a connection is refused.
+pub const PORT_TRIES: u32 = 32;
+/// The version of everything in this crate that is pinned: it is part of the pin path.
+pub const LAYOUT: u32 = 1;

@@ -1,0 +1,114 @@
+//! Why the data path did what it did: one enum for counters, trace, listings and documents.
+//!
+//! Numbers are never reused and never change: append.
+
+use crate::shared;
+
+/// What a reason does to the packet or call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It goes on, translated or delivered.
+    Forward,
+    /// It is answered: a refused call, a TCP reset or an ICMP error.
+    Reject,
+    /// It vanishes.
+    Drop,
+}
+
+macro_rules! reasons {
+    ($($number:literal $variant:ident $name:literal $class:ident $text:literal $hint:literal;)*) => {
+        /// Why the data path did what it did.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $text] $variant = $number,)*
+        }
+
+        impl Reason {
+            /// All reasons, by number.
+            pub const ALL: &[Reason] = &[$(Reason::$variant),*];
+
+            /// The name that every output uses.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// What happens to the packet.
+            pub fn class(self) -> Class {
+                match self { $(Reason::$variant => Class::$class,)* }
+            }
+
+            /// One sentence for people.
+            pub fn text(self) -> &'static str {
+                match self { $(Reason::$variant => $text,)* }
+            }
+
+            /// What to look at next; empty where there is nothing to do.
+            pub fn hint(self) -> &'static str {
+                match self { $(Reason::$variant => $hint,)* }
+            }
+
+            /// The reason with this number.
+            pub fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Reason::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    0 Plain "plain" Forward "the packet was left to the kernel's own routing" "";
+    1 SocketTranslated "socket-translated" Forward "a socket's Service address became a backend address" "";
+    2 SocketReply "socket-reply" Forward "a reply or peer name shows the Service address" "";
+    3 ServiceNew "service-new" Forward "a new connection to a Service got a backend" "";
+    4 Translated "translated" Forward "a packet of a known connection was translated" "";
+    5 ReplyTranslated "reply-translated" Forward "a reply was translated back" "";
+    6 Delivered "delivered" Forward "the packet was handed to a pod of this node" "";
+    7 SourceTranslated "source-translated" Forward "a new connection to another node's backend got a source port of this node" "";
+    8 NoBackend "no-backend" Reject "the Service has no usable endpoint" "fairway service list; are the pods ready?";
+    9 NoLocalBackend "no-local-backend" Drop "the traffic policy is Local and this node has no usable endpoint" "send to a node that runs a backend, or set the traffic policy to Cluster";
+    10 SourcePortsExhausted "source-ports-exhausted" Drop "no free source port towards this backend" "fairway conntrack list; widen nat.ports";
+    11 ConntrackFull "conntrack-full" Drop "the connection could not be recorded" "fairway conntrack list";
+    12 BackendMissing "backend-missing" Drop "a slot names a backend that is not there" "fairway status; please report this";
+    13 Malformed "malformed" Drop "a header is cut short or contradicts itself" "";
+    14 Fragment "fragment" Drop "a fragment without ports towards a Service address" "lower the sender's MTU";
+    15 RewriteFailed "rewrite-failed" Drop "the kernel refused to change the packet" "";
+    16 NoRoute "no-route" Drop "the node has no route to the backend" "ip route get BACKEND";
+    17 TtlExceeded "ttl-exceeded" Drop "the packet's time to live ran out" "is there a routing loop?";
+    18 UnsupportedProtocol "unsupported-protocol" Drop "the Service address has no port of this protocol that Fairway can translate" "";
+}
+
+/// Counters of one reason on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Packets, or calls at the socket hooks.
+    pub packets: u64,
+    /// Bytes of those packets; 0 for calls.
+    pub bytes: u64,
+}
+
+shared! {
+    Count: 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_and_names_are_unique() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert_eq!(Reason::from_number(index as u8), Some(*reason));
+            assert!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count() == 1);
+        }
+    }
+
+    #[test]
+    fn every_drop_says_what_happened() {
+        for reason in Reason::ALL {
+            assert!(!reason.text().is_empty());
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The service table in user space's words: what it holds, and the operations that change it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub use fairway_common::service::{Frontend, Run, backend_flags};
+
+/// A frontend's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendKey {
+    /// Service address.
+    pub address: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Service port.
+    pub port: u16,
+}
+
+/// A backend, as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Bits of [`backend_flags`].
+    pub flags: u16,
+    /// Grows each time the id is given to another backend.
+    pub generation: u32,
+}
+
+/// What the kernel's tables hold, as far as frontends reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Frontends by key.
+    pub frontends: BTreeMap<FrontendKey, Frontend>,
+    /// Slots that a frontend's runs cover, by index: the backend's id.
+    pub slots: BTreeMap<u32, u32>,
+    /// Backends that those slots name, by id. Ids are unique over both families.
+    pub backends: BTreeMap<u32, Backend>,
+}
+
+/// One write. The order of writes is the caller's: backends, then slots, then the frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a backend that no slot in use names.
+    PutBackend {
+        /// Its id.
+        id: u32,
+        /// The backend.
+        backend: Backend,
+    },
+    /// Writes consecutive slots that no frontend covers.
+    PutSlots {
+        /// Index of the first.
+        first: u32,
+        /// Backend ids.
+        backends: Vec<u32>,
+    },
+    /// Adds or replaces a frontend: the moment at which traffic changes.
+    PutFrontend {
+        /// Its key.
+        key: FrontendKey,
+        /// Its value.
+        value: Frontend,
+    },
+    /// Removes a frontend; one that is not there is a success.
+    DeleteFrontend {
+        /// Its key.
+        key: FrontendKey,
+    },
+}
+
+/// Where operations go: the kernel's maps, or a model of them in tests.
+pub trait Tables {
+    /// What a write or read can fail with.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Reads everything back.
+    fn image(&self) -> Result<Image, Self::Error>;
+
+    /// Does one operation.
+    fn apply(&mut self, op: &Op) -> Result<(), Self::Error>;
+}

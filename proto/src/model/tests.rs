@@ -1,0 +1,49 @@
+use super::*;
+use crate::control;
+
+fn service() -> Service {
+    Service {
+        name: ObjectName::new("default", "web"),
+        service_type: ServiceType::NodePort,
+        cluster_ips: vec!["10.96.0.10".parse().unwrap(), "fd00:10:96::a".parse().unwrap()],
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        ports: vec![ServicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: Some(30080),
+        }],
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Local,
+        health_check_node_port: None,
+        affinity_seconds: None,
+        source_ranges: vec!["203.0.113.0/25".parse().unwrap()],
+        publish_not_ready: false,
+        traffic_distribution: None,
+        annotations: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn a_service_survives_the_wire() {
+    let resource = Resource::Service(service());
+    let message = control::Resource::from(&resource);
+    assert_eq!(Resource::try_from(&message).unwrap(), resource);
+}
+
+#[test]
+fn a_bad_address_is_refused_by_object_and_field() {
+    let mut message = control::Service::from(&service());
+    message.cluster_ips[0] = "10.96.0.300".into();
+    let error = Service::try_from(&message).unwrap_err();
+    assert_eq!(error.to_string(), "Service `default/web`: cluster_ips: `10.96.0.300` is not an IP address");
+}
+
+#[test]
+fn port_zero_is_refused() {
+    let mut message = control::Service::from(&service());
+    message.ports[0].port = 0;
+    let error = Service::try_from(&message).unwrap_err();
+    assert_eq!(error.to_string(), "Service `default/web`: ports.port: `0` is not a port, 1 to 65535");
+}
