@@ -1,4 +1,14 @@
-//! The node agent: stream -> resolve -> maps; pods, routes, health.
+//! The node agent: control stream -> resolve -> reconcile -> maps; pods, routes, health.
 
+pub mod api;
+pub mod config;
+pub mod health;
 pub mod netlink;
+pub mod node;
 pub mod pods;
+pub mod reconcile;
+pub mod resolve;
+pub mod sync;
+
+pub use config::Config;
+pub use node::Shared;

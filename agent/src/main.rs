@@ -1,2 +1,3 @@
-//! x
+//! The node agent's command line.
+
 fn main() {}

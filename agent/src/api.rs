@@ -1,0 +1,1 @@
+//! The gRPC server of `fairway.node.v1.Node`: status, listings, trace.

@@ -1,0 +1,1 @@
+//! The smallest ordered list of table writes that turns what the kernel has into what it should have.
