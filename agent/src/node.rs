@@ -12,7 +12,6 @@ use crate::pods::Pods;
 use crate::sync::SyncState;
 
 /// What the rooms of a running agent share.
-#[derive(Debug)]
 pub struct Shared {
     /// The settings.
     pub config: Config,
