@@ -1,82 +1,90 @@
 //! The only room that speaks netlink: links, addresses, routes, neighbours.
 
-use std::net::IpAddr;
+mod address;
+mod link;
+pub(crate) mod namespace;
+mod neighbour;
+mod route;
 
-use ipnet::IpNet;
-use tokio::sync::watch;
+use std::fs::File;
+use std::io;
 
-/// Marks the routes that are Fairway's own (`proto 250` in `ip route`); all others are left alone.
-/// Those with a gateway lead to other nodes' pods, those without one to a pod of this node.
-pub const ROUTE_PROTOCOL: u8 = 250;
+pub use link::Link;
+pub(crate) use link::Veth;
+pub use route::{ROUTE_PROTOCOL, RouteFailure};
 
 /// Why the kernel's network configuration could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {}
-
-/// A network device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// The kernel's number for it, in its network namespace.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its largest packet, in bytes.
-    pub mtu: u32,
-    /// Its hardware address; zero where it has none.
-    pub mac: [u8; 6],
+pub enum Error {
+    /// No socket.
+    #[error("a netlink socket could not be opened")]
+    Open(#[source] io::Error),
+    /// The kernel refused a request.
+    #[error("{what} `{subject}` failed")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// The device, address or route that it was asked for.
+        subject: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
 }
 
-/// A route to another node's pods that could not be set or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("the route to `{destination}` could not be changed")]
-pub struct RouteFailure {
-    /// The pods' range.
-    pub destination: IpNet,
-    /// The cause.
-    #[source]
-    pub source: Error,
+impl Error {
+    /// Turns the kernel's answer to a request into an error.
+    fn refused(what: &'static str, subject: impl ToString) -> impl FnOnce(rtnetlink::Error) -> Self {
+        let subject = subject.to_string();
+        move |error| Self::Refused { what, subject, source: into_io(error) }
+    }
+
+    /// The number of the kernel's answer (`errno`), if it gave one.
+    fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Open(source) | Self::Refused { source, .. } => source.raw_os_error(),
+        }
+    }
 }
 
-/// A connection to the kernel's network configuration in one network namespace.
+fn into_io(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+/// Makes "it is not there" a success.
+fn ignore_missing(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ESRCH | libc::ENOENT)) => Ok(()),
+        other => other,
+    }
+}
+
+/// A connection to the kernel's network configuration in one network namespace. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Netlink {}
+pub struct Netlink {
+    handle: rtnetlink::Handle,
+}
 
 impl Netlink {
     /// Connects in the calling thread's network namespace. To be called inside a tokio runtime.
     pub fn connect() -> Result<Self, Error> {
-        unimplemented!()
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
     }
 
-    /// The device with this name, if there is one.
-    pub async fn link(&self, _name: &str) -> Result<Option<Link>, Error> {
-        unimplemented!()
-    }
-
-    /// The device with this index, if there is one.
-    pub async fn link_by_index(&self, _index: u32) -> Result<Option<Link>, Error> {
-        unimplemented!()
-    }
-
-    /// The devices that default routes lead through, best metric first.
-    pub async fn default_route_links(&self) -> Result<Vec<Link>, Error> {
-        unimplemented!()
-    }
-
-    /// The usable global addresses of these devices, in the order of the devices and of the kernel.
-    pub async fn addresses(&self, _interfaces: &[String]) -> Result<Vec<IpAddr>, Error> {
-        unimplemented!()
-    }
-
-    /// Changes whenever an address, a device or a route may have changed; several changes may show as one.
-    /// To be called in the thread of the wanted network namespace, inside a tokio runtime.
-    pub fn watch(&self) -> Result<watch::Receiver<()>, Error> {
-        unimplemented!()
-    }
-
-    /// Makes Fairway's routes with a gateway exactly these. Routes that fail are returned, the rest goes on;
-    /// an error means that nothing could be listed and nothing was changed.
-    pub async fn sync_routes(&self, _desired: &[(IpNet, IpAddr)]) -> Result<Vec<RouteFailure>, Error> {
-        unimplemented!()
+    /// Connects in another network namespace.
+    pub(crate) async fn inside(netns: &File) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Handle::current();
+        namespace::run(netns, move || {
+            let _inside_the_runtime = runtime.enter();
+            Self::connect()
+        })
+        .await
+        .map_err(Error::Open)?
     }
 }

@@ -1,0 +1,193 @@
+//! Routes: to other nodes' pods, to this node's pods, and a pod's own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::RouteMessageBuilder;
+
+use super::{Error, Link, Netlink, ignore_missing};
+
+/// Marks the routes that are Fairway's own (`proto 250` in `ip route`); all others are left alone.
+/// Those with a gateway lead to other nodes' pods, those without one to a pod of this node.
+pub const ROUTE_PROTOCOL: u8 = 250;
+
+/// A route to another node's pods that could not be set or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("the route to `{destination}` is not as it should be")]
+pub struct RouteFailure {
+    /// The pods' range.
+    pub destination: IpNet,
+    /// The cause.
+    #[source]
+    pub source: Error,
+}
+
+/// A route in the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    destination: IpNet,
+    gateway: Option<IpAddr>,
+    /// Indices of the devices it leads through.
+    links: Vec<u32>,
+    protocol: RouteProtocol,
+    metric: u32,
+}
+
+impl Netlink {
+    /// The devices that default routes lead through, best metric first.
+    pub async fn default_route_links(&self) -> Result<Vec<Link>, Error> {
+        let mut routes = self.routes().await?;
+        routes.retain(|route| route.destination.prefix_len() == 0);
+        routes.sort_by_key(|route| route.metric);
+        let mut links: Vec<Link> = Vec::new();
+        for index in routes.into_iter().flat_map(|route| route.links) {
+            if links.iter().all(|link| link.index != index) {
+                links.extend(self.link_by_index(index).await?);
+            }
+        }
+        Ok(links)
+    }
+
+    /// Makes Fairway's routes with a gateway exactly these. Routes that fail are returned, the rest goes on;
+    /// an error means that nothing could be listed and nothing was changed.
+    pub async fn sync_routes(&self, desired: &[(IpNet, IpAddr)]) -> Result<Vec<RouteFailure>, Error> {
+        let desired: BTreeMap<IpNet, IpAddr> =
+            desired.iter().map(|(destination, via)| (destination.trunc(), *via)).collect();
+        let mut present = BTreeMap::new();
+        for route in self.routes().await? {
+            if let (true, Some(via)) = (is_own(&route), route.gateway) {
+                present.insert(route.destination, via);
+            }
+        }
+        let mut failures = Vec::new();
+        for (&destination, &via) in present.iter().filter(|(it, _)| !desired.contains_key(it)) {
+            let result = self.delete_route(destination, via).await;
+            failures.extend(result.err().map(|source| RouteFailure { destination, source }));
+        }
+        for (&destination, &via) in desired.iter().filter(|&(it, via)| present.get(it) != Some(via)) {
+            let result = self.put_route(destination, via, present.contains_key(&destination)).await;
+            failures.extend(result.err().map(|source| RouteFailure { destination, source }));
+        }
+        Ok(failures)
+    }
+
+    async fn put_route(&self, destination: IpNet, via: IpAddr, replace: bool) -> Result<(), Error> {
+        let what = "setting the route to";
+        let message = to_node(destination, via).map_err(|source| Error::Refused {
+            what,
+            subject: destination.to_string(),
+            source,
+        })?;
+        let add = self.handle.route().add(message);
+        let add = if replace { add.replace() } else { add };
+        add.execute().await.map_err(Error::refused(what, destination))
+    }
+
+    async fn delete_route(&self, destination: IpNet, via: IpAddr) -> Result<(), Error> {
+        let Ok(message) = to_node(destination, via) else { return Ok(()) };
+        let delete = self.handle.route().del(message).execute();
+        ignore_missing(delete.await.map_err(Error::refused("removing the route to", destination)))
+    }
+
+    /// Sets the route to a pod of this node.
+    pub(crate) async fn put_pod_route(&self, link: &Link, address: IpAddr) -> Result<(), Error> {
+        let mut message = through(link, IpNet::from(address));
+        message.header.protocol = ROUTE_PROTOCOL.into();
+        message.header.scope = RouteScope::Link;
+        let add = self.handle.route().add(message).replace().execute();
+        add.await.map_err(Error::refused("setting the route to", address))
+    }
+
+    /// Sets a pod's default route. The gateway needs no address or route of its own on the link.
+    pub(crate) async fn put_default_route(&self, link: &Link, gateway: IpAddr) -> Result<(), Error> {
+        let everywhere = match gateway {
+            IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
+            IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
+        };
+        let mut message = through(link, everywhere);
+        message.header.flags |= RouteFlags::Onlink;
+        message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        let add = self.handle.route().add(message).replace().execute();
+        add.await.map_err(Error::refused("setting the default route through", gateway))
+    }
+
+    async fn routes(&self) -> Result<Vec<Route>, Error> {
+        let requests =
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        let mut routes = Vec::new();
+        for request in requests {
+            let dump = self.handle.route().get(request).execute();
+            let messages: Vec<_> =
+                dump.try_collect().await.map_err(Error::refused("listing the routes of", "main"))?;
+            routes.extend(messages.iter().filter_map(read));
+        }
+        Ok(routes)
+    }
+}
+
+fn is_own(route: &Route) -> bool {
+    u8::from(route.protocol) == ROUTE_PROTOCOL
+}
+
+fn to_node(destination: IpNet, via: IpAddr) -> io::Result<RouteMessage> {
+    let builder = RouteMessageBuilder::<IpAddr>::new()
+        .protocol(ROUTE_PROTOCOL.into())
+        .destination_prefix(destination.network(), destination.prefix_len())
+        .and_then(|builder| builder.gateway(via));
+    builder
+        .map(RouteMessageBuilder::build)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn through(link: &Link, destination: IpNet) -> RouteMessage {
+    match destination {
+        IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(net.network(), net.prefix_len())
+            .output_interface(link.index)
+            .build(),
+        IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(net.network(), net.prefix_len())
+            .output_interface(link.index)
+            .build(),
+    }
+}
+
+fn read(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    let any: IpAddr = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let (mut destination, mut gateway, mut links, mut metric) = (any, None, Vec::new(), 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = internet(address)?,
+            RouteAttribute::Gateway(address) => gateway = internet(address),
+            RouteAttribute::Oif(index) => links.push(*index),
+            RouteAttribute::MultiPath(hops) => links.extend(hops.iter().map(|hop| hop.interface_index)),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+    Some(Route { destination, gateway, links, protocol: header.protocol, metric })
+}
+
+fn internet(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
