@@ -1,60 +1,29 @@
 //! The pods of this node: their addresses, their devices and what is told of them.
 
+mod error;
+mod force;
+mod ipam;
+mod programs;
+mod service;
+mod state;
+mod sysctl;
+mod wiring;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use fairway_datapath::{Datapath, Pod};
 use fairway_proto::control::PodStatus;
-use fairway_proto::node::{AddRequest, AddResponse, DeleteRequest, SetStatusRequest, pods_server};
+use fairway_proto::node::{AddRequest, AddResponse, DeleteRequest, SetStatusRequest};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
+pub use error::Error;
+pub use programs::{ProgramError, Programs};
+pub use service::{CNI_CODE, service};
+
 use crate::netlink::Netlink;
-
-/// Why a pod could not be added or removed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {}
-
-/// Any error of the data path.
-pub type ProgramError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What pods need of the data path.
-pub trait Programs: Send + Sync + 'static {
-    /// As [`Datapath::attach_pod`].
-    fn attach_pod(&self, interface: &str) -> Result<(), ProgramError>;
-    /// As [`Datapath::detach`].
-    fn detach(&self, interface: &str) -> Result<(), ProgramError>;
-    /// As [`Datapath::put_pod`].
-    fn put_pod(&self, pod: &Pod) -> Result<(), ProgramError>;
-    /// As [`Datapath::delete_pod`].
-    fn delete_pod(&self, address: IpAddr) -> Result<(), ProgramError>;
-    /// As [`Datapath::pods`].
-    fn pods(&self) -> Result<Vec<Pod>, ProgramError>;
-}
-
-impl Programs for Mutex<Datapath> {
-    fn attach_pod(&self, _interface: &str) -> Result<(), ProgramError> {
-        unimplemented!()
-    }
-
-    fn detach(&self, _interface: &str) -> Result<(), ProgramError> {
-        unimplemented!()
-    }
-
-    fn put_pod(&self, _pod: &Pod) -> Result<(), ProgramError> {
-        unimplemented!()
-    }
-
-    fn delete_pod(&self, _address: IpAddr) -> Result<(), ProgramError> {
-        unimplemented!()
-    }
-
-    fn pods(&self) -> Result<Vec<Pod>, ProgramError> {
-        unimplemented!()
-    }
-}
+use force::Force;
 
 /// What [`Pods::open`] is told.
 #[derive(Clone, Debug)]
@@ -97,90 +66,70 @@ pub struct PodEntry {
 }
 
 /// The pods of this node. Clones share one state.
+///
+/// A change runs to its end even if the one who asked for it goes away: nothing is left half-made.
 #[derive(Clone)]
-pub struct Pods {}
+pub struct Pods {
+    force: Arc<Force>,
+}
 
 impl Pods {
     /// Reads the state that an earlier agent left, puts its pods in force again and forgets those that are gone.
     /// `netlink` and the calling thread belong to the node's network namespace.
     pub async fn open(
-        _options: Options,
-        _netlink: Netlink,
-        _programs: Arc<dyn Programs>,
+        options: Options,
+        netlink: Netlink,
+        programs: Arc<dyn Programs>,
     ) -> Result<Self, Error> {
-        unimplemented!()
+        Ok(Self { force: Arc::new(Force::open(options, netlink, programs).await?) })
     }
 
     /// Replaces the ranges that new pods' addresses are taken from; pods keep the addresses that they have.
-    pub fn set_cidrs(&self, _cidrs: Vec<IpNet>) {
-        unimplemented!()
+    pub fn set_cidrs(&self, cidrs: Vec<IpNet>) {
+        self.force.set_cidrs(cidrs);
     }
 
     /// Gives a pod addresses and a device, and returns when traffic flows. Again for the same container and
     /// device returns the same addresses. After an error nothing is left behind.
-    pub async fn add(&self, _request: AddRequest) -> Result<AddResponse, Error> {
-        unimplemented!()
+    pub async fn add(&self, request: AddRequest) -> Result<AddResponse, Error> {
+        let force = self.force.clone();
+        to_its_end(async move { force.add(request).await }).await
     }
 
-    /// Removes a pod; one that is not there is a success.
-    pub async fn delete(&self, _request: DeleteRequest) -> Result<(), Error> {
-        unimplemented!()
+    /// Removes a pod; one that is not there is a success. Goes on after an error; what could not be removed is
+    /// tried again with the next call, and at the agent's next start.
+    pub async fn delete(&self, request: DeleteRequest) -> Result<(), Error> {
+        let force = self.force.clone();
+        to_its_end(async move { force.delete(request).await }).await
     }
 
     /// Notes a pod's readiness and termination.
-    pub async fn set_status(&self, _request: SetStatusRequest) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn set_status(&self, request: SetStatusRequest) -> Result<(), Error> {
+        let force = self.force.clone();
+        to_its_end(async move { force.set_status(request).await }).await
     }
 
     /// The pods that have a device, sorted by namespace, name, container and device.
     #[must_use]
     pub fn list(&self) -> Vec<PodEntry> {
-        unimplemented!()
+        self.force.entries.borrow().clone()
     }
 
     /// What the control plane is told: all pods, now and after each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Vec<PodStatus>> {
-        unimplemented!()
+        self.force.statuses.subscribe()
     }
 }
 
-/// The gRPC server of `fairway.node.v1.Pods`. Errors carry CNI's error code in the metadata key `cni-code`.
-#[must_use]
-pub fn service(pods: Pods) -> pods_server::PodsServer<impl pods_server::Pods> {
-    service::Server::into_service(pods)
-}
-
-mod service {
-    use fairway_proto::node::*;
-    pub(super) struct Server {
-        #[expect(dead_code, reason = "soon")]
-        pods: super::Pods,
-    }
-    impl Server {
-        pub(super) fn into_service(pods: super::Pods) -> pods_server::PodsServer<Self> {
-            pods_server::PodsServer::new(Self { pods })
-        }
-    }
-    #[tonic::async_trait]
-    impl pods_server::Pods for Server {
-        async fn add(
-            &self,
-            _: tonic::Request<AddRequest>,
-        ) -> Result<tonic::Response<AddResponse>, tonic::Status> {
-            unimplemented!()
-        }
-        async fn delete(
-            &self,
-            _: tonic::Request<DeleteRequest>,
-        ) -> Result<tonic::Response<DeleteResponse>, tonic::Status> {
-            unimplemented!()
-        }
-        async fn set_status(
-            &self,
-            _: tonic::Request<SetStatusRequest>,
-        ) -> Result<tonic::Response<SetStatusResponse>, tonic::Status> {
-            unimplemented!()
-        }
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::Stopping),
+        },
     }
 }

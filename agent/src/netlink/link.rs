@@ -47,6 +47,15 @@ impl Netlink {
         found(links.try_collect().await.map_err(Error::refused("looking up the device", index)))
     }
 
+    /// The device with this name, which the caller has just made.
+    pub(crate) async fn expect_link(&self, name: &str) -> Result<Link, Error> {
+        self.link(name).await?.ok_or_else(|| Error::Refused {
+            what: "looking up the device",
+            subject: name.to_owned(),
+            source: std::io::Error::from_raw_os_error(libc::ENODEV),
+        })
+    }
+
     /// Makes a pair of devices, both down, the far one in `netns`.
     pub(crate) async fn add_veth(&self, veth: Veth<'_>, netns: &File) -> Result<(), Error> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new()
