@@ -1,11 +1,18 @@
 //! Which backends this node uses for which Service address: a pure function of the cluster and the node.
 
+mod endpoints;
+mod frontends;
+mod problem;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use fairway_datapath::table::{Frontend, FrontendKey, backend_flags};
-use fairway_proto::model::{Cluster, ObjectName};
+use fairway_proto::model::{Cluster, EndpointSlice, ObjectName};
+pub use problem::Problem;
 
 /// This node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,30 +99,6 @@ pub struct DesiredFrontend {
     pub total_endpoints: u32,
 }
 
-/// Something in the cluster that is not served, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Problem {
-    /// Two Services claim one address, port and protocol.
-    #[error("`{loser}` is not served at {address} port {port}: `{winner}` has it; change one of the two")]
-    Claimed {
-        /// The Service port that is not served there.
-        loser: ServicePortName,
-        /// The one that is.
-        winner: ServicePortName,
-        /// The address.
-        address: IpAddr,
-        /// The port.
-        port: u16,
-    },
-    /// A protocol that the data path cannot translate.
-    #[error("`{name}` is not served: Fairway does not translate SCTP")]
-    Protocol {
-        /// The Service port.
-        name: ServicePortName,
-    },
-}
-
 /// What this node should serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -126,6 +109,17 @@ pub struct Desired {
 }
 
 /// Resolves the cluster for one node.
-pub fn resolve(_cluster: &Cluster, _node: &LocalNode) -> Desired {
-    Desired::default()
+pub fn resolve(cluster: &Cluster, node: &LocalNode) -> Desired {
+    let mut slices: BTreeMap<&ObjectName, Vec<&EndpointSlice>> = BTreeMap::new();
+    for slice in cluster.slices.values() {
+        slices.entry(&slice.service).or_default().push(slice);
+    }
+    let peers = frontends::peer_addresses(cluster, node);
+    let mut desired = Desired::default();
+    // By name: who comes first keeps an address that a second one claims.
+    for service in cluster.services.values() {
+        let slices = slices.get(&service.name).map(Vec::as_slice).unwrap_or_default();
+        frontends::Expansion { service, slices, node, peers: &peers, desired: &mut desired }.run();
+    }
+    desired
 }
