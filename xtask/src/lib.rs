@@ -1,1 +1,3 @@
-//! x
+//! What the build scripts share with the task runner.
+
+pub mod bpf;

@@ -1,0 +1,6 @@
+//! Where the programs are attached.
+
+mod network;
+mod pod;
+mod socket;
+mod traffic;

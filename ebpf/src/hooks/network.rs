@@ -1,0 +1,66 @@
+//! At the node's device.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use fairway_common::Reason;
+use fairway_common::event::Hook;
+use fairway_common::pod::Pod;
+
+use super::traffic::{Direction, run};
+use crate::packet::{Packet, Parse};
+use crate::stage::deliver::{self, Verdict};
+use crate::stage::service::Side;
+
+/// From the network: clients outside, replies of backends on other nodes, packets for pods.
+struct FromNetwork;
+
+impl Direction for FromNetwork {
+    const HOOK: Hook = Hook::FromNetwork;
+    const SIDE: Side = Side::Outside;
+    const BACK: u64 = 0;
+    const SERVICES: bool = true;
+    const SHORTCUT: bool = true;
+
+    #[inline(always)]
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+        match pod {
+            Some(pod) => deliver::to_peer(packet, pod),
+            None => deliver::route(packet),
+        }
+    }
+}
+
+/// To the network: processes of the node whose sockets were not seen, and replies of processes that are backends.
+struct ToNetwork;
+
+impl Direction for ToNetwork {
+    const HOOK: Hook = Hook::ToNetwork;
+    const SIDE: Side = Side::Inside;
+    const BACK: u64 = deliver::INGRESS;
+    const SERVICES: bool = true;
+    const SHORTCUT: bool = false;
+
+    #[inline(always)]
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+        if let Some(pod) = pod {
+            return deliver::to_pod(packet, pod);
+        }
+        if packet.tuple.destination == A::node_address() {
+            // A backend on this very node: back in by the device it was leaving by.
+            return deliver::to_node(packet);
+        }
+        Ok(deliver::redirect_out(packet))
+    }
+}
+
+/// TC ingress of the node's device.
+#[classifier]
+pub fn from_network(ctx: TcContext) -> i32 {
+    run::<FromNetwork>(ctx.skb.skb)
+}
+
+/// TC egress of the node's device.
+#[classifier]
+pub fn to_network(ctx: TcContext) -> i32 {
+    run::<ToNetwork>(ctx.skb.skb)
+}

@@ -1,0 +1,59 @@
+//! At a pod's device on the node's side.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use fairway_common::Reason;
+use fairway_common::event::Hook;
+use fairway_common::pod::Pod;
+
+use super::traffic::{Direction, run};
+use crate::packet::{Packet, Parse};
+use crate::stage::deliver::{self, PASS, Verdict};
+use crate::stage::service::Side;
+
+/// From the pod: its Services, and straight to other pods of this node.
+struct FromPod;
+
+impl Direction for FromPod {
+    const HOOK: Hook = Hook::FromPod;
+    const SIDE: Side = Side::Inside;
+    const BACK: u64 = 0;
+    const SERVICES: bool = true;
+    const SHORTCUT: bool = true;
+
+    #[inline(always)]
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+        match pod {
+            Some(pod) => deliver::to_peer(packet, pod),
+            None => Ok(PASS),
+        }
+    }
+}
+
+/// To the pod, from the node's own stack: replies get their Service address back.
+struct ToPod;
+
+impl Direction for ToPod {
+    const HOOK: Hook = Hook::ToPod;
+    const SIDE: Side = Side::Inside;
+    const BACK: u64 = deliver::INGRESS;
+    const SERVICES: bool = false;
+    const SHORTCUT: bool = false;
+
+    #[inline(always)]
+    fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+        Ok(PASS)
+    }
+}
+
+/// TC ingress of the pod's device: a packet leaves the pod.
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    run::<FromPod>(ctx.skb.skb)
+}
+
+/// TC egress of the pod's device: a packet goes to the pod.
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    run::<ToPod>(ctx.skb.skb)
+}

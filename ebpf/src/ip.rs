@@ -1,0 +1,175 @@
+//! What differs between IPv4 and IPv6: the tables, the settings, and the shape of the header.
+
+use aya_ebpf::maps::{Array, HashMap, LruHashMap};
+use fairway_common::conntrack::{Entry, Tuple};
+use fairway_common::pod::Pod;
+use fairway_common::service::{Backend, Frontend, FrontendKey};
+use fairway_common::socket::{Peer, PeerKey};
+use fairway_common::{Family, TCP, V4, V6};
+
+use crate::{maps, settings};
+
+/// `AF_INET` and `AF_INET6`.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// An address family with its tables and header.
+pub trait Ip: Family {
+    /// Bytes of the header without options.
+    const HEADER: usize;
+    /// Where the source address stands in the header; the destination follows it.
+    const ADDRESSES: usize;
+    /// Where the time to live stands.
+    const TTL: usize;
+    /// Bytes of a packet that an ICMP error repeats: the header and the ports behind it.
+    const QUOTED: usize = Self::HEADER + 8;
+    /// The protocol number of ICMP.
+    const ICMP: u8;
+    /// Type and code of "port unreachable" (RFC 792, RFC 4443).
+    const PORT_UNREACHABLE: [u8; 2];
+    /// For `bpf_fib_lookup`.
+    const AF: u8;
+
+    /// Services.
+    fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend>;
+    /// Where they lead.
+    fn backends() -> &'static Array<Backend<Self>>;
+    /// Pods of this node.
+    fn pods() -> &'static HashMap<Self, Pod>;
+    /// Translated connections.
+    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
+    /// Translated sockets.
+    fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>>;
+    /// The source of connections that this node sends on.
+    fn node_address() -> Self;
+    /// Writes a header without options, checksum included, for `payload` bytes of `protocol`.
+    fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16);
+    /// Where the checksum of the IP header stands, if it has one.
+    const CHECKSUM: Option<usize>;
+}
+
+impl Ip for V4 {
+    const HEADER: usize = 20;
+    const ADDRESSES: usize = 12;
+    const TTL: usize = 8;
+    const ICMP: u8 = 1;
+    const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+    const AF: u8 = AF_INET;
+    const CHECKSUM: Option<usize> = Some(10);
+
+    #[inline(always)]
+    fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend> {
+        &maps::FRONTENDS4
+    }
+    #[inline(always)]
+    fn backends() -> &'static Array<Backend<Self>> {
+        &maps::BACKENDS4
+    }
+    #[inline(always)]
+    fn pods() -> &'static HashMap<Self, Pod> {
+        &maps::PODS4
+    }
+    #[inline(always)]
+    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::CONNTRACK4
+    }
+    #[inline(always)]
+    fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {
+        &maps::PEERS4
+    }
+    #[inline(always)]
+    fn node_address() -> Self {
+        settings::node_v4()
+    }
+
+    #[inline(always)]
+    fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16) {
+        let length = (20 + payload).to_be_bytes();
+        let (source, destination) = (source[0].to_ne_bytes(), destination[0].to_ne_bytes());
+        header[0] = 0x45;
+        header[2] = length[0];
+        header[3] = length[1];
+        header[6] = 0x40; // do not fragment
+        header[8] = 64;
+        header[9] = protocol;
+        let mut index = 0;
+        while index < 4 {
+            header[12 + index] = source[index];
+            header[16 + index] = destination[index];
+            index += 1;
+        }
+        let mut sum = 0u32;
+        index = 0;
+        while index < 20 {
+            sum += u16::from_be_bytes([header[index], header[index + 1]]) as u32;
+            index += 2;
+        }
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        let checksum = (!(sum as u16)).to_be_bytes();
+        header[10] = checksum[0];
+        header[11] = checksum[1];
+    }
+}
+
+impl Ip for V6 {
+    const HEADER: usize = 40;
+    const ADDRESSES: usize = 8;
+    const TTL: usize = 7;
+    const ICMP: u8 = 58;
+    const PORT_UNREACHABLE: [u8; 2] = [1, 4];
+    const AF: u8 = AF_INET6;
+    const CHECKSUM: Option<usize> = None;
+
+    #[inline(always)]
+    fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend> {
+        &maps::FRONTENDS6
+    }
+    #[inline(always)]
+    fn backends() -> &'static Array<Backend<Self>> {
+        &maps::BACKENDS6
+    }
+    #[inline(always)]
+    fn pods() -> &'static HashMap<Self, Pod> {
+        &maps::PODS6
+    }
+    #[inline(always)]
+    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::CONNTRACK6
+    }
+    #[inline(always)]
+    fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {
+        &maps::PEERS6
+    }
+    #[inline(always)]
+    fn node_address() -> Self {
+        settings::node_v6()
+    }
+
+    #[inline(always)]
+    fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16) {
+        let length = payload.to_be_bytes();
+        header[0] = 0x60;
+        header[4] = length[0];
+        header[5] = length[1];
+        header[6] = protocol;
+        header[7] = 64;
+        let mut word = 0;
+        while word < 4 {
+            let (from, to) = (source[word].to_ne_bytes(), destination[word].to_ne_bytes());
+            let mut index = 0;
+            while index < 4 {
+                header[8 + word * 4 + index] = from[index];
+                header[24 + word * 4 + index] = to[index];
+                index += 1;
+            }
+            word += 1;
+        }
+    }
+}
+
+/// Where the checksum stands in the header of a protocol that has ports.
+#[inline(always)]
+pub fn checksum_offset(protocol: u8) -> usize {
+    if protocol == TCP { 16 } else { 6 }
+}

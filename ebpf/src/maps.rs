@@ -1,0 +1,38 @@
+//! The maps: who writes and who reads each is in ARCHITECTURE.md.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use fairway_common::conntrack::{Entry, Tuple};
+use fairway_common::pod::Pod;
+use fairway_common::reason::Count;
+use fairway_common::service::{Backend, Frontend, FrontendKey};
+use fairway_common::socket::{Peer, PeerKey};
+use fairway_common::{Reason, V4, V6, limits};
+
+#[map]
+pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
+#[map]
+pub static FRONTENDS6: HashMap<FrontendKey<V6>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
+#[map]
+pub static SLOTS: Array<u32> = Array::pinned(limits::SLOTS, 0);
+#[map]
+pub static BACKENDS4: Array<Backend<V4>> = Array::pinned(limits::BACKENDS, 0);
+#[map]
+pub static BACKENDS6: Array<Backend<V6>> = Array::pinned(limits::BACKENDS, 0);
+#[map]
+pub static PODS4: HashMap<V4, Pod> = HashMap::pinned(limits::PODS, 0);
+#[map]
+pub static PODS6: HashMap<V6, Pod> = HashMap::pinned(limits::PODS, 0);
+#[map]
+pub static CONNTRACK4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::CONNTRACK, 0);
+#[map]
+pub static CONNTRACK6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limits::CONNTRACK, 0);
+#[map]
+pub static PEERS4: LruHashMap<PeerKey<V4>, Peer<V4>> = LruHashMap::pinned(limits::PEERS, 0);
+#[map]
+pub static PEERS6: LruHashMap<PeerKey<V6>, Peer<V6>> = LruHashMap::pinned(limits::PEERS, 0);
+/// Counts by reason; the entry behind the last reason counts events that found the ring full.
+#[map]
+pub static COUNTS: PerCpuArray<Count> = PerCpuArray::pinned(Reason::ALL.len() as u32 + 1, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(limits::EVENT_BYTES, 0);

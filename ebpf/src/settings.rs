@@ -1,0 +1,49 @@
+//! What user space sets once, before the programs are loaded. The verifier knows the values and removes the
+//! branches that they rule out.
+
+use core::ptr::addr_of;
+
+use fairway_common::{V4, V6};
+
+/// Source of IPv4 connections that this node sends on to another node; zero: none.
+#[unsafe(no_mangle)]
+static NODE_V4: V4 = [0];
+/// The same for IPv6.
+#[unsafe(no_mangle)]
+static NODE_V6: V6 = [0; 4];
+/// First port of such connections, host byte order.
+#[unsafe(no_mangle)]
+static NAT_PORT_FIRST: u32 = 1024;
+/// Number of ports from the first one on.
+#[unsafe(no_mangle)]
+static NAT_PORT_COUNT: u32 = 28976;
+/// Cookie of the network namespace whose sockets are translated; zero: all.
+#[unsafe(no_mangle)]
+static SOCKETS_OF: u64 = 0;
+/// 1: write an event at each decision.
+#[unsafe(no_mangle)]
+static TRACE: u32 = 0;
+
+macro_rules! getter {
+    ($(#[$doc:meta])* $name:ident, $global:ident, $kind:ty) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name() -> $kind {
+            // SAFETY: a read-only global, read through its address so that the compiler keeps the load.
+            unsafe { addr_of!($global).read_volatile() }
+        }
+    };
+}
+
+getter!(/** See `NODE_V4`. */ node_v4, NODE_V4, V4);
+getter!(/** See `NODE_V6`. */ node_v6, NODE_V6, V6);
+getter!(/** See `NAT_PORT_FIRST`. */ nat_port_first, NAT_PORT_FIRST, u32);
+getter!(/** See `NAT_PORT_COUNT`. */ nat_port_count, NAT_PORT_COUNT, u32);
+getter!(/** See `SOCKETS_OF`. */ sockets_of, SOCKETS_OF, u64);
+
+/// Whether events are written.
+#[inline(always)]
+pub fn trace() -> bool {
+    // SAFETY: as above.
+    unsafe { addr_of!(TRACE).read_volatile() != 0 }
+}

@@ -1,0 +1,7 @@
+//! What happens to a packet or call, one job a file. Nothing here knows which hook called it.
+
+pub mod conntrack;
+pub mod deliver;
+pub mod refuse;
+pub mod report;
+pub mod service;

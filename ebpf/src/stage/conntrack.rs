@@ -1,0 +1,147 @@
+//! Connections that are translated on the wire: found, recorded, with a source port of their own where needed.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
+use fairway_common::pod::Pod;
+use fairway_common::{Reason, limits};
+
+use super::service::{Choice, Side};
+use crate::ip::Ip;
+use crate::packet::Packet;
+use crate::settings;
+
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: no arguments, no effects.
+    tick(unsafe { bpf_ktime_get_coarse_ns() })
+}
+
+/// What a known connection's packet becomes.
+pub struct Hit<A> {
+    /// The tuple it becomes.
+    pub to: Tuple<A>,
+    /// The Service port's id.
+    pub service: u32,
+    /// It goes back to the client.
+    pub reply: bool,
+}
+
+/// Finds the packet's connection and notes that it was seen. A SYN on a connection that has ended finds nothing:
+/// it starts a new one (S45).
+#[inline(always)]
+pub fn find<A: Ip>(packet: &Packet<A>) -> Option<Hit<A>> {
+    let entry = A::conntrack().get_ptr_mut(packet.tuple)?;
+    let seen = observe(packet.tuple.protocol, packet.tcp_flags);
+    // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
+    unsafe {
+        if packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN && ended(&*entry) {
+            return None;
+        }
+        let now = now();
+        // Writing what is there already would only move the cache line between CPUs.
+        if (*entry).last_seen != now {
+            (*entry).last_seen = now;
+        }
+        if (*entry).flags & seen != seen {
+            (*entry).flags |= seen;
+        }
+        Some(Hit { to: (*entry).to, service: (*entry).service, reply: (*entry).flags & flags::REPLY != 0 })
+    }
+}
+
+/// Whether either direction has closed the connection.
+#[inline(always)]
+fn ended<A: Ip>(entry: &Entry<A>) -> bool {
+    let closed = flags::FIN | flags::RST;
+    // SAFETY: one word is read.
+    let other = unsafe { A::conntrack().get(entry.to.reversed()).map(|entry| entry.flags) };
+    (entry.flags | other.unwrap_or(0)) & closed != 0
+}
+
+/// Records a new connection to a backend; returns what its packets become.
+///
+/// Connections that the node sends on take its address, so that replies come back here; a backend that is its own
+/// client must not see itself (S72). The reply's key must be nobody else's: another source port is tried until it is.
+#[inline(always)]
+pub fn create<A: Ip>(
+    packet: &Packet<A>,
+    choice: &Choice<A>,
+    service: u32,
+    side: Side,
+    remote: bool,
+) -> Result<Tuple<A>, Reason> {
+    let original = packet.tuple;
+    let mut to = Tuple {
+        destination: choice.backend.address,
+        destination_port: choice.backend.port,
+        ..original
+    };
+    if side == Side::Outside && remote {
+        to.source = A::node_address();
+    } else if to.source == to.destination {
+        // A pod sees the node, a process of the node sees the Service.
+        to.source = if A::node_address() == to.source { original.destination } else { A::node_address() };
+    }
+    if to.source == A::UNSPECIFIED {
+        return Err(Reason::NoRoute);
+    }
+    let mut entry = Entry {
+        to: original.reversed(),
+        last_seen: now(),
+        flags: flags::REPLY,
+        service,
+        backend: choice.id,
+    };
+    let translates_source = to.source != original.source;
+    claim(&mut to, &entry, translates_source)?;
+    entry.to = to;
+    entry.flags = observe(original.protocol, packet.tcp_flags);
+    if A::conntrack().insert(original, entry, 0).is_err() {
+        let _ = A::conntrack().remove(to.reversed());
+        return Err(Reason::ConntrackFull);
+    }
+    if let Some(pod) = A::pods().get_ptr_mut(original.source) {
+        // SAFETY: a live entry; the bit is only ever set.
+        unsafe {
+            if (*pod).flags & Pod::TRANSLATES == 0 {
+                (*pod).flags |= Pod::TRANSLATES;
+            }
+        }
+    }
+    Ok(to)
+}
+
+/// Inserts the reply entry under a key that is free, changing the source port of `to` until one is.
+#[inline(always)]
+fn claim<A: Ip>(to: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -> Result<(), Reason> {
+    let wanted = to.source_port;
+    for attempt in 0..limits::PORT_TRIES {
+        if attempt > 0 || translates_source {
+            to.source_port = port();
+        }
+        let key = to.reversed();
+        match A::conntrack().insert(key, *reply, BPF_NOEXIST as u64) {
+            Ok(()) => return Ok(()),
+            Err(error) if error != -17 => return Err(Reason::ConntrackFull),
+            Err(_) => {}
+        }
+        // SAFETY: compared at once.
+        let mine = unsafe { A::conntrack().get(key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
+        if mine && A::conntrack().insert(key, *reply, 0).is_ok() {
+            return Ok(());
+        }
+    }
+    to.source_port = wanted;
+    Err(Reason::SourcePortsExhausted)
+}
+
+/// A port of the node's range, network byte order.
+#[inline(always)]
+fn port() -> u16 {
+    let count = settings::nat_port_count();
+    // SAFETY: no arguments, no effects.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let offset = if count == 0 { 0 } else { random % count };
+    ((settings::nat_port_first() + offset) as u16).to_be()
+}
