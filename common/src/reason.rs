@@ -15,6 +15,17 @@ pub enum Class {
     Drop,
 }
 
+impl Class {
+    /// The name that every output uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Forward => "forward",
+            Class::Reject => "reject",
+            Class::Drop => "drop",
+        }
+    }
+}
+
 macro_rules! reasons {
     ($($number:literal $variant:ident $name:literal $class:ident $text:literal $hint:literal;)*) => {
         /// Why the data path did what it did.

@@ -1,0 +1,324 @@
+//! The command tree.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use fairway_proto::control::Protocol;
+
+/// See and trace what Fairway does with a node's traffic.
+#[derive(Debug, Parser)]
+#[command(name = "fairway", version, propagate_version = true, max_term_width = 110)]
+#[command(before_help = "Examples:
+  fairway status                              how the node is, one line per subsystem
+  fairway service list --backends             Services, and where their connections go
+  fairway trace --svc default/web --drops     packets to a Service that get lost, as it happens
+  fairway drops explain no-backend            what a reason means, and what to do
+  fairway --from kernel service list          the same from the pinned maps, with no agent")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// One document; one object per line when tracing.
+    Json,
+    /// One document; a stream of documents when tracing.
+    Yaml,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On terminals, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where state is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// The agent, over its socket.
+    Agent,
+    /// The pinned maps, with no agent: addresses and numbers only, for the maps hold no names.
+    Kernel,
+}
+
+/// Options that every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Form of the output
+    #[arg(short, long, global = true, value_enum, default_value = "table", help_heading = "Output")]
+    pub(crate) output: Format,
+    /// Leave out the line of column names
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) no_headers: bool,
+    /// When to use colours; NO_COLOR and CLICOLOR_FORCE are honoured
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    pub(crate) color: Color,
+    /// Only what belongs to this namespace
+    #[arg(short, long, global = true, help_heading = "Select")]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces (the default)
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace", help_heading = "Select")]
+    pub(crate) all_namespaces: bool,
+    /// Ask the agent, or read the pinned maps
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "agent",
+        value_name = "SOURCE",
+        help_heading = "Connection"
+    )]
+    pub(crate) from: From,
+    /// The agent's socket
+    #[arg(long, global = true, env = "FAIRWAY_SOCKET", default_value = "/run/fairway/agent.sock")]
+    #[arg(value_name = "PATH", hide_env_values = true, help_heading = "Connection")]
+    pub(crate) socket: PathBuf,
+    /// Directory of the pinned maps
+    #[arg(long, global = true, env = "FAIRWAY_BPF_ROOT", default_value = "/sys/fs/bpf/fairway")]
+    #[arg(value_name = "DIR", hide_env_values = true, help_heading = "Connection")]
+    pub(crate) bpf_root: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// How the node is, one line per subsystem
+    #[command(before_help = "Examples:
+  fairway status                 exit 1 when a subsystem has failed
+  fairway status -o wide         programs and maps too
+  fairway --from kernel status   the maps, with no agent")]
+    Status,
+    /// Service addresses, as the data path serves them
+    #[command(visible_alias = "svc", alias = "services", subcommand)]
+    Service(ServiceCommand),
+    /// Where connections to Services go
+    #[command(alias = "backends", subcommand)]
+    Backend(BackendCommand),
+    /// Translated connections
+    #[command(visible_alias = "ct", subcommand)]
+    Conntrack(ConntrackCommand),
+    /// Pods of this node
+    #[command(visible_alias = "ep", alias = "endpoints", subcommand)]
+    Endpoint(EndpointCommand),
+    /// Packets and calls that were refused or dropped, by reason
+    #[command(alias = "drop", args_conflicts_with_subcommands = true)]
+    #[command(before_help = "Examples:
+  fairway drops                          counts since the maps were made
+  fairway drops --all                    forwarding decisions too
+  fairway drops explain no-backend       what it means and what to do")]
+    Drops(Drops),
+    /// Decisions of the data path as they happen, until Ctrl-C
+    #[command(before_help = "Examples:
+  fairway trace --svc default/web                   everything towards and from a Service
+  fairway trace --pod default/client --port 80      one pod, one port, before or after translation
+  fairway trace --drops --count 1 --duration 30s    wait for the first loss
+
+All filters given must match. An address or a port matches before or after translation. Times are UTC.
+A socket's connect() does not tell its pod: --pod sees it by the backend's address only.")]
+    Trace(Trace),
+    /// The version of this program
+    Version,
+    /// A completion script for a shell
+    #[command(before_help = "Examples:
+  fairway completion bash > /etc/bash_completion.d/fairway
+  fairway completion fish > ~/.config/fish/completions/fairway.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Verbs of `service`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// List Service addresses
+    #[command(
+        visible_alias = "ls",
+        before_help = "Examples:
+  fairway service list
+  fairway service list --backends      two levels, as ipvsadm shows them
+  fairway svc list -n default -o json"
+    )]
+    List {
+        /// Show each address's backends below it
+        #[arg(long, help_heading = "Output")]
+        backends: bool,
+    },
+}
+
+/// Verbs of `backend`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendCommand {
+    /// List backends
+    #[command(
+        visible_alias = "ls",
+        before_help = "Examples:
+  fairway backend list
+  fairway backend list -o wide      ids, and every Service that uses it"
+    )]
+    List,
+}
+
+/// Verbs of `conntrack`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConntrackCommand {
+    /// List translated connections
+    #[command(
+        visible_alias = "ls",
+        before_help = "Examples:
+  fairway conntrack list
+  fairway ct list -n default -o json | jq '.items | length'"
+    )]
+    List,
+}
+
+/// Verbs of `endpoint`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndpointCommand {
+    /// List the pods of this node
+    #[command(
+        visible_alias = "ls",
+        before_help = "Examples:
+  fairway endpoint list
+  fairway endpoint list -o wide      container, device index and MAC addresses"
+    )]
+    List,
+}
+
+/// `drops`.
+#[derive(Args, Debug)]
+pub(crate) struct Drops {
+    /// Forwarding decisions too
+    #[arg(long, help_heading = "Select")]
+    pub(crate) all: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<DropsCommand>,
+}
+
+/// Verbs of `drops`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DropsCommand {
+    /// What a reason means, and what to do
+    Explain {
+        /// The reason's name; none: all of them
+        reason: Option<String>,
+    },
+}
+
+/// `trace`.
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// Packets of this pod
+    #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Filter")]
+    pub(crate) pod: Option<String>,
+    /// Connections to this Service
+    #[arg(long, value_name = "NAMESPACE/NAME[:PORT]", alias = "service", help_heading = "Filter")]
+    pub(crate) svc: Option<String>,
+    /// This source or destination address
+    #[arg(long, value_name = "IP", help_heading = "Filter")]
+    pub(crate) address: Option<IpAddr>,
+    /// This source or destination port
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Filter")]
+    pub(crate) port: Option<u16>,
+    /// This IP protocol
+    #[arg(long, value_enum, help_heading = "Filter")]
+    pub(crate) proto: Option<Proto>,
+    /// Only what was refused or dropped
+    #[arg(long, help_heading = "Filter")]
+    pub(crate) drops: bool,
+    /// Stop after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Stop")]
+    pub(crate) count: Option<u64>,
+    /// Stop after this time: 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Stop")]
+    pub(crate) duration: Option<Duration>,
+    /// Exit with 1 when something was refused or dropped
+    #[arg(long, help_heading = "Stop")]
+    pub(crate) fail_on_drop: bool,
+    /// Exit with 7 when events were lost
+    #[arg(long, help_heading = "Stop")]
+    pub(crate) strict: bool,
+}
+
+/// IP protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl std::convert::From<Proto> for Protocol {
+    fn from(proto: Proto) -> Self {
+        match proto {
+            Proto::Tcp => Protocol::Tcp,
+            Proto::Udp => Protocol::Udp,
+            Proto::Sctp => Protocol::Sctp,
+        }
+    }
+}
+
+/// The command tree, with every help text's examples first.
+pub(crate) fn command() -> clap::Command {
+    examples_first(Cli::command())
+}
+
+fn examples_first(command: clap::Command) -> clap::Command {
+    const TEMPLATE: &str =
+        "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let command = command.help_template(TEMPLATE);
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, examples_first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn nouns_are_accepted_in_singular_plural_and_short_form() {
+        for words in
+            ["service list", "services list", "svc list", "backends list", "ct list", "endpoints ls", "drop"]
+        {
+            let words = std::iter::once("fairway").chain(words.split(' '));
+            assert!(command().try_get_matches_from(words.clone()).is_ok(), "{:?}", words.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_namespace_and_all_namespaces_exclude_each_other() {
+        let error = command().try_get_matches_from(["fairway", "svc", "list", "-n", "a", "-A"]);
+        assert_eq!(error.map(drop).map_err(|error| error.exit_code()), Err(2));
+    }
+}
