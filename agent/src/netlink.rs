@@ -11,6 +11,7 @@ use std::io;
 
 pub use link::Link;
 pub(crate) use link::Veth;
+pub(crate) use route::everywhere;
 pub use route::{ROUTE_PROTOCOL, RouteFailure};
 
 /// Why the kernel's network configuration could not be read or changed.

@@ -1,5 +1,6 @@
 //! The pods of this node: their addresses, their devices and what is told of them.
 
+mod check;
 mod error;
 mod force;
 mod ipam;
@@ -14,7 +15,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fairway_proto::control::PodStatus;
-use fairway_proto::node::{AddRequest, AddResponse, DeleteRequest, SetStatusRequest};
+use fairway_proto::node::{
+    AddRequest, AddResponse, CheckRequest, CollectRequest, DeleteRequest, SetStatusRequest,
+};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
@@ -101,6 +104,22 @@ impl Pods {
     pub async fn delete(&self, request: DeleteRequest) -> Result<(), Error> {
         let force = self.force.clone();
         to_its_end(async move { force.delete(request).await }).await
+    }
+
+    /// Fails if a pod is not as it was added: a device, address, route or program is missing.
+    pub async fn check(&self, request: CheckRequest) -> Result<(), Error> {
+        self.force.check(request).await
+    }
+
+    /// Removes all pods but the listed ones. Goes on after an error.
+    pub async fn collect(&self, request: CollectRequest) -> Result<(), Error> {
+        let force = self.force.clone();
+        to_its_end(async move { force.collect(request).await }).await
+    }
+
+    /// Fails if no pod could be added now, because there is no range or no free address.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.force.ready().await
     }
 
     /// Notes a pod's readiness and termination.

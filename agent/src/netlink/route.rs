@@ -8,7 +8,8 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType, RouteVia,
 };
 use rtnetlink::RouteMessageBuilder;
 
@@ -55,7 +56,7 @@ impl Netlink {
         Ok(links)
     }
 
-    /// Makes Fairway's routes with a gateway exactly these. Routes that fail are returned, the rest goes on;
+    /// Makes Fairway's routes with a gateway exactly these; an IPv4 range may have an IPv6 gateway. Routes that fail are returned, the rest goes on;
     /// an error means that nothing could be listed and nothing was changed.
     pub async fn sync_routes(&self, desired: &[(IpNet, IpAddr)]) -> Result<Vec<RouteFailure>, Error> {
         let desired: BTreeMap<IpNet, IpAddr> =
@@ -107,15 +108,17 @@ impl Netlink {
 
     /// Sets a pod's default route. The gateway needs no address or route of its own on the link.
     pub(crate) async fn put_default_route(&self, link: &Link, gateway: IpAddr) -> Result<(), Error> {
-        let everywhere = match gateway {
-            IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
-            IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
-        };
-        let mut message = through(link, everywhere);
+        let mut message = through(link, everywhere(gateway));
         message.header.flags |= RouteFlags::Onlink;
         message.attributes.push(RouteAttribute::Gateway(gateway.into()));
         let add = self.handle.route().add(message).replace().execute();
         add.await.map_err(Error::refused("setting the default route through", gateway))
+    }
+
+    /// Whether a route to exactly this range leads through this link.
+    pub(crate) async fn has_route(&self, link: &Link, destination: IpNet) -> Result<bool, Error> {
+        let routes = self.routes().await?;
+        Ok(routes.iter().any(|route| route.destination == destination && route.links.contains(&link.index)))
     }
 
     async fn routes(&self) -> Result<Vec<Route>, Error> {
@@ -129,6 +132,14 @@ impl Netlink {
             routes.extend(messages.iter().filter_map(read));
         }
         Ok(routes)
+    }
+}
+
+/// The default route's destination, in the family of `like`.
+pub(crate) fn everywhere(like: IpAddr) -> IpNet {
+    match like {
+        IpAddr::V4(_) => IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
+        IpAddr::V6(_) => IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
     }
 }
 
@@ -174,6 +185,7 @@ fn read(message: &RouteMessage) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(address) => destination = internet(address)?,
             RouteAttribute::Gateway(address) => gateway = internet(address),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
             RouteAttribute::Oif(index) => links.push(*index),
             RouteAttribute::MultiPath(hops) => links.extend(hops.iter().map(|hop| hop.interface_index)),
             RouteAttribute::Priority(priority) => metric = *priority,

@@ -82,6 +82,22 @@ pub enum Error {
         /// The one that this agent writes.
         known: u32,
     },
+    /// Nobody added this pod, or it has been deleted.
+    #[error("container `{container_id}` has no device `{interface}` of this network")]
+    Unknown {
+        /// The runtime's id of the pod's sandbox.
+        container_id: String,
+        /// The device inside the pod.
+        interface: String,
+    },
+    /// Something that was made for a pod is not there any more, or is something else.
+    #[error("{what} `{subject}` is missing: delete the pod, so that it is made again")]
+    Broken {
+        /// What it is.
+        what: &'static str,
+        /// The device or address.
+        subject: String,
+    },
     /// A removal went on after errors, and did not get everything.
     #[error("{} steps of the removal failed: {}", .0.len(), Chains(.0))]
     Removal(Vec<Self>),
@@ -95,6 +111,7 @@ impl Error {
     #[must_use]
     pub fn cni_code(&self) -> u32 {
         match self {
+            Self::Unknown { .. } => 3,
             Self::Missing(_) => 4,
             Self::State { .. } | Self::Layout { .. } => 5,
             Self::Netns { .. } | Self::OwnNetns { .. } => 8,
@@ -103,6 +120,7 @@ impl Error {
             Self::Wiring(_) | Self::Setting { .. } => 101,
             Self::Programs(_) => 102,
             Self::Removal(_) => 103,
+            Self::Broken { .. } => 104,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Puts pods in force and takes them back: state, devices and programs in step.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use fairway_datapath::Pod;
 use fairway_proto::control::PodStatus;
-use fairway_proto::node::{AddRequest, AddResponse, DeleteRequest, SetStatusRequest};
+use fairway_proto::node::{AddRequest, AddResponse, CollectRequest, DeleteRequest, SetStatusRequest};
 use ipnet::IpNet;
 use tokio::sync::{Mutex, watch};
 
@@ -19,10 +20,10 @@ pub(super) struct Force {
     mtu: u32,
     cidrs: StdMutex<Vec<IpNet>>,
     file: StateFile,
-    netlink: Netlink,
+    pub(super) netlink: Netlink,
     programs: Arc<dyn Programs>,
     /// Held for the whole of a change.
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     pub(super) entries: watch::Sender<Vec<PodEntry>>,
     pub(super) statuses: watch::Sender<Vec<PodStatus>>,
 }
@@ -102,6 +103,23 @@ impl Force {
         }
     }
 
+    pub(super) async fn collect(&self, request: CollectRequest) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        let listed =
+            |record: &Record| request.valid.iter().any(|it| record.is(&it.container_id, &it.interface));
+        let gone: Vec<Record> = state.pods.iter().filter(|record| !listed(record)).cloned().collect();
+        let mut errors = Vec::new();
+        for record in gone {
+            errors.extend(self.remove(&mut state, &record).await.err());
+        }
+        all(errors)
+    }
+
+    pub(super) async fn ready(&self) -> Result<(), Error> {
+        let state = self.state.lock().await;
+        self.pick(&state).map(|_| ())
+    }
+
     pub(super) async fn set_status(&self, request: SetStatusRequest) -> Result<(), Error> {
         present("name", &request.name)?;
         let mut state = self.state.lock().await;
@@ -149,16 +167,21 @@ impl Force {
         self.with_programs(forget).await
     }
 
-    async fn reserve(&self, state: &mut State, request: AddRequest) -> Result<Record, Error> {
+    /// Free addresses, and the state in which they are the last ones given out.
+    fn pick(&self, state: &State) -> Result<(Vec<IpAddr>, State), Error> {
         let cidrs = self.cidrs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if cidrs.is_empty() {
             return Err(Error::NoCidrs);
         }
         let mut next = state.clone();
-        let addresses = next
-            .ipam
-            .reserve(&cidrs, &state.used())
-            .map_err(|Exhausted { cidrs }| Error::Exhausted { cidrs })?;
+        match next.ipam.reserve(&cidrs, &state.used()) {
+            Ok(addresses) => Ok((addresses, next)),
+            Err(Exhausted { cidrs }) => Err(Error::Exhausted { cidrs }),
+        }
+    }
+
+    async fn reserve(&self, state: &mut State, request: AddRequest) -> Result<Record, Error> {
+        let (addresses, mut next) = self.pick(state)?;
         let (pod_mac, node_mac) = wiring::macs(&request.container_id, &request.interface);
         let record = Record {
             node_interface: wiring::node_interface(&request.container_id, &request.interface),
@@ -196,11 +219,7 @@ impl Force {
             next.put(Record { complete: false, ..record.clone() });
         }
         errors.extend(self.commit(state, next).await.err());
-        match errors.len() {
-            0 => Ok(()),
-            1 => Err(errors.remove(0)),
-            _ => Err(Error::Removal(errors)),
-        }
+        all(errors)
     }
 
     async fn is_in_force(&self, record: &Record, netns: &str) -> Result<bool, Error> {
@@ -218,10 +237,10 @@ impl Force {
         .await
     }
 
-    async fn with_programs(
+    pub(super) async fn with_programs<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Programs) -> Result<(), ProgramError> + Send + 'static,
-    ) -> Result<(), Error> {
+        work: impl FnOnce(&dyn Programs) -> Result<T, ProgramError> + Send + 'static,
+    ) -> Result<T, Error> {
         let programs = self.programs.clone();
         let done = tokio::task::spawn_blocking(move || work(programs.as_ref())).await;
         done.unwrap_or_else(|error| Err(error.into())).map_err(Error::Programs)
@@ -250,6 +269,14 @@ impl Force {
             gateways: record.addresses.iter().map(|&it| wiring::gateway(it).to_string()).collect(),
             mtu: self.mtu,
         }
+    }
+}
+
+fn all(mut errors: Vec<Error>) -> Result<(), Error> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Error::Removal(errors)),
     }
 }
 

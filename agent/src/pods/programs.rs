@@ -14,6 +14,8 @@ pub trait Programs: Send + Sync + 'static {
     fn attach_pod(&self, interface: &str) -> Result<(), ProgramError>;
     /// As [`Datapath::detach`].
     fn detach(&self, interface: &str) -> Result<(), ProgramError>;
+    /// Whether a program is attached to this device.
+    fn is_attached(&self, interface: &str) -> Result<bool, ProgramError>;
     /// As [`Datapath::put_pod`].
     fn put_pod(&self, pod: &Pod) -> Result<(), ProgramError>;
     /// As [`Datapath::delete_pod`].
@@ -29,6 +31,11 @@ impl Programs for Mutex<Datapath> {
 
     fn detach(&self, interface: &str) -> Result<(), ProgramError> {
         Ok(locked(self).detach(interface)?)
+    }
+
+    fn is_attached(&self, interface: &str) -> Result<bool, ProgramError> {
+        let programs = locked(self).programs()?;
+        Ok(programs.iter().any(|program| program.attached.iter().any(|it| it == interface)))
     }
 
     fn put_pod(&self, pod: &Pod) -> Result<(), ProgramError> {

@@ -1,7 +1,8 @@
 //! The gRPC server of `fairway.node.v1.Pods`.
 
 use fairway_proto::node::{
-    AddRequest, AddResponse, DeleteRequest, DeleteResponse, SetStatusRequest, SetStatusResponse, pods_server,
+    AddRequest, AddResponse, CheckRequest, CheckResponse, CollectRequest, CollectResponse, DeleteRequest,
+    DeleteResponse, ReadyRequest, ReadyResponse, SetStatusRequest, SetStatusResponse, pods_server,
 };
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
@@ -32,6 +33,21 @@ impl pods_server::Pods for Server {
         Ok(Response::new(DeleteResponse {}))
     }
 
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        self.pods.check(request.into_inner()).await?;
+        Ok(Response::new(CheckResponse {}))
+    }
+
+    async fn collect(&self, request: Request<CollectRequest>) -> Result<Response<CollectResponse>, Status> {
+        self.pods.collect(request.into_inner()).await?;
+        Ok(Response::new(CollectResponse {}))
+    }
+
+    async fn ready(&self, _: Request<ReadyRequest>) -> Result<Response<ReadyResponse>, Status> {
+        self.pods.ready().await?;
+        Ok(Response::new(ReadyResponse {}))
+    }
+
     async fn set_status(
         &self,
         request: Request<SetStatusRequest>,
@@ -45,6 +61,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let cni_code = error.cni_code();
         let code = match cni_code {
+            3 => Code::NotFound,
             4 | 8 => Code::InvalidArgument,
             11 => Code::ResourceExhausted,
             _ => Code::Internal,

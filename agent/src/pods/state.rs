@@ -138,7 +138,7 @@ fn key(entry: &PodEntry) -> (&str, &str, &str, &str) {
 }
 
 impl Record {
-    fn is(&self, container_id: &str, interface: &str) -> bool {
+    pub(super) fn is(&self, container_id: &str, interface: &str) -> bool {
         self.container_id == container_id && self.interface == interface
     }
 
