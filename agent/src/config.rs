@@ -1,9 +1,18 @@
 //! The agent's settings: from flags, environment, a file and defaults, in this order of precedence.
 
+mod layers;
+mod parse;
+mod settings;
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+
+pub use layers::{Origin, Sources, Value};
+pub use settings::{SETTINGS, Setting, Shape};
 
 /// Which sockets' connections to Services are translated at the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +45,86 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authority that signed the control plane's certificate.
     pub ca: PathBuf,
+}
+
+/// Why the settings are refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not there or not readable.
+    #[error("the settings file `{path}` cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path}:{line}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The file has a key that there is not.
+    #[error("{path}:{line}: unknown setting `{key}`; did you mean `{nearest}`?")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// The setting that looks most like it.
+        nearest: &'static str,
+    },
+    /// The value does not fit.
+    #[error("{origin}: {key}: `{value}` is not {expected}")]
+    Invalid {
+        /// Where the value was set.
+        origin: Origin,
+        /// The setting.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// NAT ports overlap the node ports.
+    #[error(
+        "{origin}: nat-ports: `{value}` overlaps the node ports 30000-32767; \
+         choose a range below 30000, for example 1024-29999"
+    )]
+    NatPorts {
+        /// Where the value was set.
+        origin: Origin,
+        /// The value.
+        value: String,
+    },
+    /// The control plane's address needs certificates.
+    #[error("control: `{address}` needs certificates: set tls-cert, tls-key and tls-ca")]
+    NoCertificates {
+        /// The address.
+        address: String,
+    },
+    /// The control plane's address is not protected.
+    #[error(
+        "control: `{address}` is neither encrypted nor authenticated: use https://, or set insecure on a test machine"
+    )]
+    Insecure {
+        /// The address.
+        address: String,
+    },
+    /// Two control planes.
+    #[error("control and manifests are both set: unset one; manifests runs a control plane inside the agent")]
+    TwoControlPlanes,
+    /// The node's own name is not known.
+    #[error("the host has no name: set node-name")]
+    NoNodeName,
 }
 
 /// All settings of the agent, checked.
@@ -71,4 +160,30 @@ pub struct Config {
     pub zone: Option<String>,
     /// First and last source port for connections that are sent on to another node.
     pub nat_ports: (u16, u16),
+}
+
+/// The settings, and where each value comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Every setting with its value, in the order of [`SETTINGS`].
+    pub values: Vec<(&'static Setting, Value)>,
+}
+
+impl Config {
+    /// Reads the settings from their sources.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place and what to do.
+    pub fn load(sources: &Sources<'_>) -> Result<Loaded, Error> {
+        let values = layers::merge(sources)?;
+        let config = parse::config(&values)?;
+        let values = SETTINGS
+            .iter()
+            .map(|setting| (setting, values.get(setting.key).cloned().unwrap_or_default()))
+            .collect();
+        Ok(Loaded { config, values })
+    }
 }

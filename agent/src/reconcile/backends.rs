@@ -49,10 +49,7 @@ impl Backends {
             generation,
             records: image.backends.iter().map(|(id, backend)| (*id, record(backend))).collect(),
             by_backend: image.backends.iter().map(|(id, backend)| (reference(backend), *id)).collect(),
-            free: (1..limits.backends)
-                .filter(|id| !named.contains(id))
-                .map(|id| (released, id))
-                .collect(),
+            free: (1..limits.backends).filter(|id| !named.contains(id)).map(|id| (released, id)).collect(),
             leaving: Vec::new(),
         }
     }

@@ -1,0 +1,146 @@
+//! Text to checked types.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::layers::{Value, Values};
+use super::{Config, ControlAddress, Error, SETTINGS, Setting, SocketLb, TlsFiles};
+
+/// The ports that Kubernetes gives to NodePort Services.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+
+/// One setting's value.
+struct Field<'a> {
+    setting: &'static Setting,
+    value: &'a Value,
+}
+
+impl<'a> Field<'a> {
+    fn wrong(&self, text: &str, expected: &'static str) -> Error {
+        Error::Invalid {
+            origin: self.value.origin.clone(),
+            key: self.setting.key,
+            value: text.to_owned(),
+            expected,
+        }
+    }
+
+    fn text(&self) -> Option<&'a str> {
+        self.value.texts.last().map(String::as_str)
+    }
+
+    fn path(&self) -> Result<Option<PathBuf>, Error> {
+        match self.text() {
+            Some(text) if text.starts_with('/') => Ok(Some(PathBuf::from(text))),
+            Some(text) => Err(self.wrong(text, "an absolute path")),
+            None => Ok(None),
+        }
+    }
+
+    fn one<T: FromStr>(&self, expected: &'static str) -> Result<T, Error> {
+        let text = self.text().unwrap_or_default();
+        text.parse().map_err(|_| self.wrong(text, expected))
+    }
+
+    fn many<T: FromStr>(&self, expected: &'static str) -> Result<Vec<T>, Error> {
+        let parse = |text: &String| text.parse().map_err(|_| self.wrong(text, expected));
+        self.value.texts.iter().map(parse).collect()
+    }
+}
+
+/// The settings from their values.
+pub(super) fn config(values: &Values) -> Result<Config, Error> {
+    let none = Value::default();
+    let field = |key: &str| {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap_or(&SETTINGS[0]);
+        Field { setting, value: values.get(setting.key).unwrap_or(&none) }
+    };
+    let needed = |key: &str| {
+        let field = field(key);
+        field.path().and_then(|path| path.ok_or_else(|| field.wrong("", "an absolute path")))
+    };
+    let tls = match (field("tls-cert").path()?, field("tls-key").path()?, field("tls-ca").path()?) {
+        (Some(cert), Some(key), Some(ca)) => Some(TlsFiles { cert, key, ca }),
+        _ => None,
+    };
+    let insecure = field("insecure").one("true or false")?;
+    let config = Config {
+        node_name: node_name(&field("node-name"))?,
+        control: control(&field("control"), tls.is_some(), insecure)?,
+        manifests: field("manifests").path()?,
+        tls,
+        interfaces: field("interface").many("the name of a device")?,
+        node_addresses: field("node-address").many("an IP address")?,
+        pod_cidrs: field("pod-cidr").many("a CIDR")?,
+        cgroup: field("cgroup").path()?,
+        socket_lb: socket_lb(&field("socket-lb"))?,
+        bpf_root: needed("bpf-root")?,
+        state_dir: needed("state-dir")?,
+        socket: needed("socket")?,
+        health_address: field("health-address").one("an address and port, for example 127.0.0.1:10256")?,
+        zone: field("zone").text().map(str::to_owned),
+        nat_ports: nat_ports(&field("nat-ports"))?,
+    };
+    if config.control.is_some() && config.manifests.is_some() {
+        return Err(Error::TwoControlPlanes);
+    }
+    Ok(config)
+}
+
+fn node_name(field: &Field<'_>) -> Result<String, Error> {
+    let text = field.text().ok_or(Error::NoNodeName)?;
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    // Kubernetes takes the host's name in lower case.
+    let name = text.to_lowercase();
+    if name.is_empty() || name.len() > 253 || !name.chars().all(allowed) {
+        return Err(field.wrong(text, "a node name: letters, digits, `-` and `.`, at most 253"));
+    }
+    Ok(name)
+}
+
+fn control(field: &Field<'_>, tls: bool, insecure: bool) -> Result<Option<ControlAddress>, Error> {
+    let Some(text) = field.text() else {
+        return Ok(None);
+    };
+    let wrong = || field.wrong(text, "unix:///PATH, https://HOST:PORT or http://HOST:PORT");
+    let authority = |rest: &str| {
+        let port = rest.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) && !rest.contains('/')
+    };
+    match text.split_once("://") {
+        Some(("unix", path)) if path.starts_with('/') => Ok(Some(ControlAddress::Unix(path.into()))),
+        Some(("https", rest)) if authority(rest) && !tls => {
+            Err(Error::NoCertificates { address: text.to_owned() })
+        }
+        Some(("https", rest)) if authority(rest) => Ok(Some(ControlAddress::Tls(text.to_owned()))),
+        Some(("http", rest)) if authority(rest) && !insecure => {
+            Err(Error::Insecure { address: text.to_owned() })
+        }
+        Some(("http", rest)) if authority(rest) => Ok(Some(ControlAddress::Plain(text.to_owned()))),
+        _ => Err(wrong()),
+    }
+}
+
+fn socket_lb(field: &Field<'_>) -> Result<SocketLb, Error> {
+    match field.text().unwrap_or_default() {
+        "all" => Ok(SocketLb::All),
+        "host" => Ok(SocketLb::Host),
+        "off" => Ok(SocketLb::Off),
+        other => Err(field.wrong(other, "all, host or off")),
+    }
+}
+
+fn nat_ports(field: &Field<'_>) -> Result<(u16, u16), Error> {
+    let text = field.text().unwrap_or_default();
+    let range = text.split_once('-').and_then(|(first, last)| {
+        Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))
+    });
+    let expected = "FIRST-LAST, two ports, the first not above the second";
+    let (first, last) = range
+        .filter(|(first, last)| *first > 0 && first <= last)
+        .ok_or_else(|| field.wrong(text, expected))?;
+    if first <= *NODE_PORTS.end() && last >= *NODE_PORTS.start() {
+        return Err(Error::NatPorts { origin: field.value.origin.clone(), value: text.to_owned() });
+    }
+    Ok((first, last))
+}

@@ -1,0 +1,104 @@
+//! Every setting once: its name, form, default and description.
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One value.
+    One,
+    /// Any number of values: a list in the file, separated by commas elsewhere.
+    Many,
+    /// `true` or `false`; the flag takes no value.
+    Switch,
+}
+
+/// A setting: `--key` as a flag, `FAIRWAY_KEY` in the environment, `key` in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// How it is written.
+    pub shape: Shape,
+    /// What stands for the value in the help.
+    pub placeholder: &'static str,
+    /// The value where none is set; empty: none.
+    pub default: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The name of its environment variable.
+    pub fn env(&self) -> String {
+        format!("FAIRWAY_{}", self.key.to_uppercase().replace('-', "_"))
+    }
+}
+
+const fn setting(
+    key: &'static str,
+    shape: Shape,
+    placeholder: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, shape, placeholder, default, help }
+}
+
+use Shape::{Many, One, Switch};
+
+/// Every setting of the agent.
+pub const SETTINGS: &[Setting] = &[
+    setting("node-name", One, "NAME", "", "The Node object's name; the host's name if unset"),
+    setting(
+        "control",
+        One,
+        "ADDRESS",
+        "",
+        "The control plane: unix:///PATH, https://HOST:PORT or http://HOST:PORT",
+    ),
+    setting("manifests", One, "DIR", "", "Serve the manifests in this directory, without a control plane"),
+    setting("tls-cert", One, "FILE", "", "The agent's certificate for the control plane, PEM"),
+    setting("tls-key", One, "FILE", "", "The key of the agent's certificate, PEM"),
+    setting("tls-ca", One, "FILE", "", "The authority that signed the control plane's certificate, PEM"),
+    setting("insecure", Switch, "", "false", "Allow a control plane at http://, for tests"),
+    setting("interface", Many, "IFACE", "", "Network devices; those with a default route if unset"),
+    setting(
+        "node-address",
+        Many,
+        "IP",
+        "",
+        "The node's addresses; the global ones of its network devices if unset",
+    ),
+    setting("pod-cidr", Many, "CIDR", "", "Where pods' addresses come from; the Node object says if unset"),
+    setting(
+        "cgroup",
+        One,
+        "DIR",
+        "",
+        "The cgroup v2 directory whose sockets are translated; the root of the mount if unset",
+    ),
+    setting("socket-lb", One, "all|host|off", "all", "Whose connections are translated at the socket"),
+    setting("bpf-root", One, "DIR", "/sys/fs/bpf/fairway", "Where maps and links are pinned"),
+    setting("state-dir", One, "DIR", "/var/lib/fairway", "State that survives a reboot"),
+    setting(
+        "socket",
+        One,
+        "PATH",
+        "/run/fairway/agent.sock",
+        "The unix socket for the CLI and the CNI plugin",
+    ),
+    setting(
+        "health-address",
+        One,
+        "ADDRESS",
+        "127.0.0.1:10256",
+        "Where /healthz, /livez, /readyz and /metrics are served",
+    ),
+    setting("zone", One, "ZONE", "", "The node's zone; the Node object says if unset"),
+    setting(
+        "nat-ports",
+        One,
+        "FIRST-LAST",
+        "1024-29999",
+        "Source ports for connections that are sent on to another node",
+    ),
+];

@@ -1,0 +1,108 @@
+//! Layers, checks and messages.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn load(
+    file: Option<&str>,
+    env: &[(&str, &str)],
+    flags: &[(&'static str, &[&str])],
+) -> Result<Loaded, Error> {
+    let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+    Config::load(&Sources {
+        flags: flags
+            .iter()
+            .map(|(key, texts)| (*key, texts.iter().map(ToString::to_string).collect()))
+            .collect::<BTreeMap<_, _>>(),
+        env: &env,
+        file: file.map(|text| ("agent.toml".into(), text.to_owned())),
+        hostname: "Host-1".into(),
+    })
+}
+
+fn error(file: &str) -> String {
+    load(Some(file), &[], &[]).unwrap_err().to_string()
+}
+
+fn origin(loaded: &Loaded, key: &str) -> String {
+    loaded.values.iter().find(|(setting, _)| setting.key == key).unwrap().1.origin.to_string()
+}
+
+#[test]
+fn without_any_source_the_defaults_hold() {
+    let config = load(None, &[], &[]).unwrap().config;
+    assert_eq!(config.node_name, "host-1");
+    assert_eq!(config.socket, PathBuf::from("/run/fairway/agent.sock"));
+    assert_eq!(config.health_address.to_string(), "127.0.0.1:10256");
+    assert_eq!(config.nat_ports, (1024, 29999));
+    assert_eq!(config.socket_lb, SocketLb::All);
+}
+
+#[test]
+fn a_flag_wins_over_environment_over_file_over_default() {
+    let file = "zone = \"file\"\nsocket-lb = \"off\"\ninterface = [\"eth0\", \"eth1\"]\n";
+    let env = [("FAIRWAY_ZONE", "env"), ("FAIRWAY_SOCKET_LB", "host")];
+    let loaded = load(Some(file), &env, &[("zone", &["flag"])]).unwrap();
+    assert_eq!(loaded.config.zone.as_deref(), Some("flag"));
+    assert_eq!(loaded.config.socket_lb, SocketLb::Host);
+    assert_eq!(loaded.config.interfaces, ["eth0", "eth1"]);
+    assert_eq!(origin(&loaded, "zone"), "flag --zone");
+    assert_eq!(origin(&loaded, "socket-lb"), "env FAIRWAY_SOCKET_LB");
+    assert_eq!(origin(&loaded, "interface"), "agent.toml:3");
+    assert_eq!(origin(&loaded, "state-dir"), "default");
+}
+
+#[test]
+fn lists_are_separated_by_commas_or_repeated() {
+    let loaded = load(
+        None,
+        &[("FAIRWAY_POD_CIDR", "10.0.0.0/24, fd00::/64")],
+        &[("node-address", &["10.1.1.1", "fd00::1"])],
+    );
+    let config = loaded.unwrap().config;
+    assert_eq!(config.pod_cidrs.len(), 2);
+    assert_eq!(config.node_addresses.len(), 2);
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_file_line_and_nearest_key() {
+    assert_eq!(
+        error("zone = \"a\"\nnat_ports = \"1-2\"\n"),
+        "agent.toml:2: unknown setting `nat_ports`; did you mean `nat-ports`?"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_place_and_expectation() {
+    assert_eq!(
+        error("\nhealth-address = \"localhost\""),
+        "agent.toml:2: health-address: `localhost` is not an address and port, for example 127.0.0.1:10256"
+    );
+    assert_eq!(error("state-dir = \"var\""), "agent.toml:1: state-dir: `var` is not an absolute path");
+    assert_eq!(error("zone = 3"), "agent.toml:1: zone: `3` is not a text in quotes");
+    assert!(error("zone = ").starts_with("agent.toml:1: "));
+}
+
+#[test]
+fn nat_ports_that_overlap_node_ports_are_refused() {
+    // S78
+    for range in ["1024-30000", "32767-40000", "31000-31001"] {
+        let text = error(&format!("nat-ports = \"{range}\""));
+        assert!(text.contains("overlaps the node ports 30000-32767"), "{text}");
+    }
+    assert!(load(Some("nat-ports = \"32768-60999\""), &[], &[]).is_ok());
+    assert!(error("nat-ports = \"9-1\"").contains("the first not above the second"));
+}
+
+#[test]
+fn a_control_plane_is_reached_with_certificates_or_on_purpose_without() {
+    assert!(error("control = \"https://a:1\"").contains("set tls-cert, tls-key and tls-ca"));
+    assert!(error("control = \"http://a:1\"").contains("neither encrypted nor authenticated"));
+    assert!(error("control = \"a:1\"").contains("is not unix:///PATH"));
+    let tls = "tls-cert = \"/c\"\ntls-key = \"/k\"\ntls-ca = \"/a\"\n";
+    let with = |text: &str| load(Some(&format!("{tls}{text}")), &[], &[]).unwrap().config.control;
+    assert_eq!(with("control = \"https://a:1\""), Some(ControlAddress::Tls("https://a:1".into())));
+    assert_eq!(with("control = \"unix:///a\""), Some(ControlAddress::Unix("/a".into())));
+    assert!(error("control = \"unix:///a\"\nmanifests = \"/m\"").contains("both set"));
+}
