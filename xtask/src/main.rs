@@ -1,2 +1,92 @@
-//! x
-fn main() {}
+//! The project's task runner: `./x TASK`, or `cargo xtask TASK`.
+
+mod binaries;
+mod lint;
+mod setup;
+mod sh;
+mod suite;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::suite::Suite;
+
+/// Builds, checks, tests and shows Fairway.
+#[derive(Parser)]
+#[command(
+    name = "x",
+    arg_required_else_help = true,
+    after_help = "Examples:\n  ./x demo                 show it working on this machine, in network namespaces\n  ./x test                 run every test\n  ./x test --suite unit    run the tests that need no root"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the build needs and is missing, then build every binary
+    Build {
+        /// Optimised, for use on real nodes
+        #[arg(long)]
+        release: bool,
+    },
+    /// Check formatting, lints and (with cargo-deny) licences
+    Lint,
+    /// Run the tests; the last line is `test: N passed, N failed`
+    Test {
+        /// Only this suite (repeatable)
+        #[arg(long = "suite", value_enum)]
+        suites: Vec<Suite>,
+    },
+    /// Show Fairway working in a small network of namespaces
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Passed on to `fairway-lab demo`: see `./x demo --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run the network lab
+    #[command(disable_help_flag = true)]
+    Lab {
+        /// Passed on to `fairway-lab`: see `./x lab --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Remove what builds leave behind
+    Clean,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("x: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Build { release } => {
+            setup::toolchain()?;
+            binaries::build(release)
+        }
+        Task::Lint => lint::run(),
+        Task::Test { suites } => suite::run(&suites),
+        Task::Demo { args } => lab(Some("demo"), args),
+        Task::Lab { args } => lab(None, args),
+        Task::Clean => binaries::clean(),
+    }
+}
+
+/// Becomes `fairway-lab`, whose exit code is then this program's.
+fn lab(command: Option<&str>, args: Vec<OsString>) -> Result<()> {
+    setup::toolchain()?;
+    binaries::build(false)?;
+    sh::exec(sh::command(binaries::folder(false)?.join("fairway-lab")).args(command).args(args))
+}

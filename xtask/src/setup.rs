@@ -1,0 +1,23 @@
+//! Installs what the build needs and is not here, and says what and why.
+
+mod apt;
+mod linker;
+
+use anyhow::{Context, Result};
+use xtask::bpf::{self, Missing};
+
+/// Makes sure that the kernel programs can be compiled. Touches nothing, network included, when they can.
+pub(crate) fn toolchain() -> Result<()> {
+    if bpf::detect().is_err_and(|missing| missing.contains(&Missing::Compiler)) {
+        apt::install(
+            &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"],
+            "a Rust compiler with a core library for BPF",
+        )
+        .context("no compiler for the kernel programs; a rustup nightly with rust-src serves too")?;
+    }
+    let llvm = bpf::llvm_version().context("`rustc -vV` does not tell its LLVM version")?;
+    if !linker::fits(llvm) {
+        linker::install(llvm)?;
+    }
+    Ok(())
+}
