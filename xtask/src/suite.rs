@@ -39,7 +39,7 @@ impl Suite {
     /// so that the plain `cargo test` leaves them out.
     fn cargo_args(self) -> &'static [&'static str] {
         match self {
-            Self::Unit => &["--workspace"],
+            Self::Unit => &["--quiet", "--workspace"],
             Self::Packet => &["--package", "fairway-datapath", "--test", "packet"],
             Self::Lab => &["--package", "fairway-tests", "--test", "lab"],
         }
@@ -69,7 +69,7 @@ fn run_one(suite: Suite) -> Result<Tally> {
     let name = suite.name();
     sh::say(format_args!("suite {name}"));
     let mut cargo = sh::cargo();
-    cargo.args(["test", "--quiet", "--no-fail-fast"]).args(suite.cargo_args());
+    cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
     let (mut tally, success) = read(&mut cargo)?;
     if tally.passed + tally.failed == 0 {
         sh::say(format_args!("suite {name} ran no test"));
