@@ -9,7 +9,8 @@ use crate::sh;
 /// Builds every binary of the workspace, the kernel programs within.
 pub(crate) fn build(release: bool) -> Result<()> {
     let mut cargo = sh::cargo();
-    cargo.args(["build", "--workspace", "--bins"]);
+    // A build script that fails tells why in words: no backtrace, whatever the environment asks.
+    cargo.args(["build", "--workspace", "--bins"]).env("RUST_LIB_BACKTRACE", "0");
     if release {
         cargo.arg("--release");
     }

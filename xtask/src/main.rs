@@ -18,6 +18,7 @@ use crate::suite::Suite;
 #[derive(Parser)]
 #[command(
     name = "x",
+    bin_name = "./x",
     arg_required_else_help = true,
     after_help = "Examples:\n  ./x demo                 show it working on this machine, in network namespaces\n  ./x test                 run every test\n  ./x test --suite unit    run the tests that need no root"
 )]
