@@ -11,11 +11,12 @@ pub(crate) fn toolchain() -> Result<()> {
     if bpf::detect().is_err_and(|missing| missing.contains(&Missing::Compiler)) {
         apt::install(
             &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"],
-            "a Rust compiler with a core library for BPF",
-        )
-        .context("no compiler for the kernel programs; a rustup nightly with rust-src serves too")?;
+            "Rust's compiler with a core library for BPF (a rustup nightly with rust-src serves too)",
+        )?;
     }
-    let llvm = bpf::llvm_version().context("`rustc -vV` does not tell its LLVM version")?;
+    let llvm = bpf::llvm_version().context(
+        "`/usr/bin/rustc` cannot compile for BPF: try `apt-get install --reinstall rustc-web libstd-rust-web-dev-bpf`",
+    )?;
     if !linker::fits(llvm) {
         linker::install(llvm)?;
     }
