@@ -105,7 +105,11 @@ pub fn llvm_version() -> Option<u32> {
 impl Toolchain {
     /// Compiles the crate in `source` into `target`; returns the object's path.
     pub fn build(&self, source: &Path, target: &Path, object: &str) -> Result<PathBuf> {
-        let flags = [format!("-Clinker={}", self.linker.display()), "-Clink-arg=--btf".into(), "-Cdebuginfo=2".into()];
+        let flags = [
+            format!("-Clinker={}", self.linker.display()),
+            "-Clink-arg=--btf".into(),
+            "-Cdebuginfo=2".into(),
+        ];
         let mut cargo = match self.route {
             Route::Debian => {
                 let mut cargo = Command::new(cargo());
@@ -144,7 +148,8 @@ fn cargo() -> OsString {
 
 fn is_cargo_setting(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTC_LINKER"].contains(&name)
+    ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTC_LINKER"]
+        .contains(&name)
         || name.starts_with("CARGO_PKG_")
         || name.starts_with("CARGO_FEATURE_")
         || name.starts_with("CARGO_CFG_")
