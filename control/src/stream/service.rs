@@ -1,0 +1,51 @@
+//! `fairway.control.v1.Control`.
+
+mod http;
+mod subscription;
+
+pub(crate) use http::ControlService;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Store;
+use super::subscribers::Subscribers;
+use crate::controller::Agents;
+
+/// What all streams share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    agents: Mutex<Agents>,
+    /// An agent told something new.
+    pub(crate) agents_changed: Notify,
+    pub(crate) subscribers: Subscribers,
+    /// Ends all streams.
+    pub(crate) stop: CancellationToken,
+    /// Until then the first answer waits, for agents that serve a state of an earlier epoch: others may not have
+    /// reported their pods again yet.
+    pub(crate) settled: Instant,
+}
+
+impl Shared {
+    /// Nothing yet.
+    pub(crate) fn new(agents: Agents, grace: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            store: Store::new(),
+            agents: Mutex::new(agents),
+            agents_changed: Notify::new(),
+            subscribers: Subscribers::default(),
+            stop: CancellationToken::new(),
+            settled: Instant::now() + grace,
+        })
+    }
+
+    /// What the agents told.
+    pub(crate) fn agents(&self) -> MutexGuard<'_, Agents> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,207 @@
+//! One agent's stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fairway_proto::control::subscribe_request::Body;
+use fairway_proto::control::{Hello, SubscribeRequest, Version};
+use fairway_proto::model::Node;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Status, Streaming};
+
+use super::Shared;
+use crate::controller::parse_report;
+use crate::stream::cursor::{Cursor, Frame};
+use crate::stream::store::Newest;
+
+/// An agent that has not said Hello by then is not one.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// The responses to an agent. Its requests are read by a task that ends with the stream, also while the agent does not
+/// read.
+pub(super) fn subscribe(
+    shared: Arc<Shared>,
+    requests: Streaming<SubscribeRequest>,
+) -> BoxStream<'static, Result<Frame, Status>> {
+    let opened = stream::once(open(shared, requests));
+    opened
+        .flat_map(|opened| match opened {
+            Ok(subscription) => stream::unfold(Some(subscription), step).boxed(),
+            Err(status) => stream::once(async { Err(status) }).boxed(),
+        })
+        .boxed()
+}
+
+async fn step(subscription: Option<Subscription>) -> Option<(Result<Frame, Status>, Option<Subscription>)> {
+    let mut subscription = subscription?;
+    match subscription.next().await {
+        Ok(Some(frame)) => Some((Ok(frame), Some(subscription))),
+        Ok(None) => None,
+        Err(status) => Some((Err(status), None)),
+    }
+}
+
+/// Reads Hello.
+async fn open(
+    shared: Arc<Shared>,
+    mut requests: Streaming<SubscribeRequest>,
+) -> Result<Subscription, Status> {
+    let first = tokio::time::timeout(HELLO, requests.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("no Hello within 10 seconds"))?
+        .map_err(invalid)?;
+    let Some(SubscribeRequest { body: Some(Body::Hello(Hello { node, applied })) }) = first else {
+        return Err(Status::invalid_argument("the first message must be Hello"));
+    };
+    let node = node.ok_or_else(|| Status::invalid_argument("hello: node is missing"))?;
+    let node = Node::try_from(&node).map_err(|error| Status::invalid_argument(format!("hello: {error}")))?;
+    let name = node.name.clone();
+    if shared.agents().hello(node) {
+        shared.agents_changed.notify_one();
+    }
+    tracing::info!(node = name, version = applied.map(|version| version.number), "agent connected");
+    shared.subscribers.update(&name, |subscriber| {
+        subscriber.streams += 1;
+        subscriber.applied = applied;
+    });
+    let connected = Connected { shared: Arc::clone(&shared), node: name.clone() };
+    let (end, ended) = oneshot::channel();
+    let reading = tokio::spawn(async move {
+        let status = read(&connected, requests).await;
+        // The stream is gone already.
+        let _ = end.send(status);
+    });
+    Ok(Subscription {
+        cursor: Cursor::new(&shared.store, applied),
+        earlier: applied.is_some_and(|applied| applied.epoch != shared.store.epoch()),
+        newest: shared.store.newest(),
+        node: name,
+        ended,
+        shared,
+        _reading: AbortOnDropHandle::new(reading),
+    })
+}
+
+/// Bytes that are no message of the contract are the client's fault, whatever tonic calls them.
+fn invalid(status: Status) -> Status {
+    match status.code() {
+        tonic::Code::Internal | tonic::Code::OutOfRange | tonic::Code::Unimplemented => {
+            Status::invalid_argument(status.message())
+        }
+        _ => status,
+    }
+}
+
+/// Counts the stream as long as it is there.
+struct Connected {
+    shared: Arc<Shared>,
+    node: String,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        tracing::info!(node = self.node, "agent disconnected: its pods and its node stay as they were");
+        self.shared.subscribers.update(&self.node, |subscriber| subscriber.streams -= 1);
+    }
+}
+
+/// Reads requests until the agent ends the stream (`Ok`) or breaks the contract.
+async fn read(connected: &Connected, mut requests: Streaming<SubscribeRequest>) -> Result<(), Status> {
+    while let Some(request) = requests.message().await.map_err(invalid)? {
+        take(connected, request)?;
+    }
+    Ok(())
+}
+
+fn take(connected: &Connected, request: SubscribeRequest) -> Result<(), Status> {
+    let Connected { shared, node } = connected;
+    match request.body {
+        // A newer agent may say things that this control plane does not know yet.
+        None => {}
+        Some(Body::Hello(_)) => return Err(Status::invalid_argument("hello: only as the first message")),
+        Some(Body::Applied(applied)) => {
+            tracing::debug!(node, version = applied.version.map(|version| version.number), "applied");
+            shared.subscribers.update(node, |subscriber| {
+                subscriber.applied = applied.version;
+                subscriber.rejected = None;
+            });
+        }
+        Some(Body::Rejected(rejected)) => {
+            let version = rejected.version.unwrap_or_default();
+            tracing::warn!(node, version = version.number, reason = rejected.reason, "the agent rejects a version");
+            shared.subscribers.update(node, |subscriber| {
+                subscriber.rejected = Some((version, rejected.reason));
+            });
+        }
+        Some(Body::Report(report)) => {
+            let pods = parse_report(report)
+                .map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
+            if shared.agents().report(node, pods) {
+                shared.agents_changed.notify_one();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An agent that has said Hello.
+struct Subscription {
+    shared: Arc<Shared>,
+    node: String,
+    cursor: Cursor,
+    /// The agent serves a state of an earlier control plane: it must not be given less than all.
+    earlier: bool,
+    newest: watch::Receiver<Newest>,
+    ended: oneshot::Receiver<Result<(), Status>>,
+    _reading: AbortOnDropHandle<()>,
+}
+
+impl Subscription {
+    /// The next response; `None`: the agent ended the stream.
+    async fn next(&mut self) -> Result<Option<Frame>, Status> {
+        loop {
+            let newest = *self.newest.borrow_and_update();
+            if self.may_answer(newest)
+                && let Some(frame) = self.cursor.next(&self.shared.store)
+            {
+                self.note(&frame);
+                return Ok(Some(frame));
+            }
+            let settling = self.earlier && tokio::time::Instant::now() < self.shared.settled;
+            tokio::select! {
+                ended = &mut self.ended => return ended.unwrap_or(Ok(())).map(|()| None),
+                () = self.shared.stop.cancelled() => {
+                    return Err(Status::unavailable("the control plane stops: connect again later"));
+                }
+                // The sender is in the store, which this subscription keeps.
+                _ = self.newest.changed() => {}
+                () = tokio::time::sleep_until(self.shared.settled), if settling => {}
+            }
+        }
+    }
+
+    /// Nothing is sent before all manifests were read (S104); and nothing that lacks a file which never was good to
+    /// an agent that may still serve that file's objects.
+    fn may_answer(&self, newest: Newest) -> bool {
+        if !self.earlier {
+            return newest.loaded;
+        }
+        if newest.loaded && !newest.complete {
+            tracing::warn!(
+                node = self.node,
+                "the agent keeps the state that it has until each file of the manifests was good once"
+            );
+        }
+        newest.complete && tokio::time::Instant::now() >= self.shared.settled
+    }
+
+    fn note(&self, frame: &Frame) {
+        if frame.complete {
+            let Version { number, .. } = frame.version;
+            tracing::debug!(node = self.node, version = number, snapshot = frame.snapshot, "sent");
+            self.shared.subscribers.update(&self.node, |subscriber| subscriber.sent = Some(frame.version));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The newest state of every resource, encoded, and in which order they changed.
+//!
+//! A resource that is gone leaves its name, so that a subscriber who knows an older version learns of it. There is no
+//! other history: what changed since a version is what stands behind it in the order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use fairway_proto::control;
+use fairway_proto::model::{Resource, ResourceKey};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use tokio::sync::watch;
+
+/// Names of removed resources that are remembered; a subscriber who knows none newer gets a snapshot.
+const REMOVED: usize = 16 * 1024;
+
+/// Fields of SubscribeResponse.
+const CHANGED_FIELD: u32 = 4;
+const REMOVED_FIELD: u32 = 5;
+
+/// What everybody may know of the store without a look inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Newest {
+    /// The version's number.
+    pub(crate) number: u64,
+    /// All sources were read once.
+    pub(crate) loaded: bool,
+    /// There was a state from which nothing was missing (S104).
+    pub(crate) complete: bool,
+}
+
+/// The newest state.
+#[derive(Debug)]
+pub(crate) struct Store {
+    epoch: u64,
+    state: Mutex<State>,
+    newest: watch::Sender<Newest>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    resources: BTreeMap<ResourceKey, Resource>,
+    entries: BTreeMap<ResourceKey, Entry>,
+    /// Number -> what changed with it last.
+    order: BTreeMap<u64, ResourceKey>,
+    number: u64,
+    removed: usize,
+    /// Deltas can be made from this number on.
+    floor: u64,
+    snapshot: Option<Arc<[Bytes]>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    changed: u64,
+    /// As it stands in a SubscribeResponse: field, length, message.
+    encoded: Bytes,
+    removed: bool,
+}
+
+/// What a subscriber has to be sent to have a version.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) version: control::Version,
+    pub(crate) snapshot: bool,
+    pub(crate) items: Arc<[Bytes]>,
+}
+
+fn encode(field: u32, message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut buffer = BytesMut::with_capacity(length + 8);
+    encode_key(field, WireType::LengthDelimited, &mut buffer);
+    encode_varint(length as u64, &mut buffer);
+    message.encode_raw(&mut buffer);
+    buffer.freeze()
+}
+
+impl State {
+    fn put(&mut self, key: ResourceKey, encoded: Bytes, removed: bool) {
+        self.number += 1;
+        self.order.insert(self.number, key.clone());
+        let entry = Entry { changed: self.number, encoded, removed };
+        self.removed += usize::from(removed);
+        if let Some(old) = self.entries.insert(key, entry) {
+            self.order.remove(&old.changed);
+            self.removed -= usize::from(old.removed);
+        }
+    }
+
+    /// Forgets the oldest removed names when there are too many.
+    fn forget(&mut self) {
+        if self.removed <= REMOVED {
+            return;
+        }
+        let surplus = self.removed - REMOVED / 2;
+        let oldest = self.order.iter().filter(|(_, key)| self.entries.get(*key).is_some_and(|e| e.removed));
+        let forgotten: Vec<_> =
+            oldest.take(surplus).map(|(number, key)| (*number, key.clone())).collect();
+        for (number, key) in forgotten {
+            self.order.remove(&number);
+            self.entries.remove(&key);
+            self.removed -= 1;
+            self.floor = number;
+        }
+    }
+}
+
+impl Store {
+    /// An empty store of a new epoch.
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: rand::random_range(1..=u64::MAX),
+            state: Mutex::default(),
+            newest: watch::Sender::new(Newest::default()),
+        }
+    }
+
+    /// Drawn at random.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Follows the version's number.
+    pub(crate) fn newest(&self) -> watch::Receiver<Newest> {
+        self.newest.subscribe()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `resources` the newest state, all at once. Returns how many changed or went away.
+    pub(crate) fn replace(&self, resources: BTreeMap<ResourceKey, Resource>, complete: bool) -> usize {
+        let mut state = self.state();
+        let before = state.number;
+        let old = std::mem::replace(&mut state.resources, resources);
+        let state = &mut *state;
+        let gone: Vec<_> = old.keys().filter(|key| !state.resources.contains_key(key)).cloned().collect();
+        let changed: Vec<_> = state
+            .resources
+            .iter()
+            .filter(|(key, resource)| old.get(key) != Some(resource))
+            .map(|(key, resource)| (key.clone(), encode(CHANGED_FIELD, &control::Resource::from(resource))))
+            .collect();
+        for (key, encoded) in changed {
+            state.put(key, encoded, false);
+        }
+        for key in gone {
+            let encoded = encode(REMOVED_FIELD, &control::ResourceName::from(&key));
+            state.put(key, encoded, true);
+        }
+        let changes = (state.number - before) as usize;
+        state.forget();
+        if changes > 0 {
+            state.snapshot = None;
+        }
+        // Version 0 is before the first reading, also when nothing was found.
+        state.number = state.number.max(1);
+        let number = state.number;
+        self.newest.send_if_modified(|newest| {
+            let complete = newest.complete || complete;
+            std::mem::replace(newest, Newest { number, loaded: true, complete }) != *newest
+        });
+        changes
+    }
+
+    /// What a subscriber needs who has the version of that number of this epoch; `None`: who has nothing.
+    pub(crate) fn since(&self, known: Option<u64>) -> Batch {
+        let mut state = self.state();
+        let version = control::Version { epoch: self.epoch, number: state.number };
+        match known.filter(|number| (state.floor..=state.number).contains(number)) {
+            Some(number) => {
+                let items = state.order.range(number + 1..).map(|(_, key)| state.entries[key].encoded.clone());
+                Batch { version, snapshot: false, items: items.collect() }
+            }
+            None => {
+                let snapshot = state.snapshot.take().unwrap_or_else(|| {
+                    let present = state.entries.values().filter(|entry| !entry.removed);
+                    present.map(|entry| entry.encoded.clone()).collect()
+                });
+                state.snapshot = Some(Arc::clone(&snapshot));
+                Batch { version, snapshot: true, items: snapshot }
+            }
+        }
+    }
+
+    /// How many resources there are, and how many names of removed ones.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = self.state();
+        assert_eq!(state.order.len(), state.entries.len());
+        (state.resources.len(), state.removed)
+    }
+}
