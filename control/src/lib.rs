@@ -1,10 +1,13 @@
 //! The control plane: sources of declarations -> the model -> one versioned stream for all subscribers.
 
+pub mod certs;
 mod controller;
 mod server;
 mod source;
 mod stream;
+mod tls;
 
-pub use server::{Error, Listen, Options, Server, Tls, serve};
-pub use source::{Cause, Problem};
+pub use server::{Error, Listen, Options, Server, serve};
+pub use source::{Cause, Problem, validate};
 pub use stream::Subscriber;
+pub use tls::{Tls, TlsError};

@@ -1,2 +1,191 @@
-//! x
-fn main() {}
+//! `fairway-control`: reads manifests and streams them to the agents.
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use fairway_control::{Listen, Options, Tls};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  Serve the manifests of a directory to agents on this machine:
+    fairway-control --manifests ./manifests --listen unix:///run/fairway/control.sock
+
+  Serve them over mutual TLS:
+    fairway-control certs --out ./certs --name control.example.org
+    fairway-control --manifests ./manifests --listen 0.0.0.0:7443 \\
+      --tls-cert ./certs/server.pem --tls-key ./certs/server.key --tls-ca ./certs/ca.pem
+
+  Take the objects from a cluster:
+    kubectl get services,endpointslices,pods,nodes -A -o yaml > manifests/cluster.yaml
+
+  Check them in CI:
+    fairway-control validate ./manifests";
+
+/// The control plane of Fairway: watches a directory of Kubernetes manifests and streams what they declare to the
+/// agents on the nodes.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(flatten)]
+    run: Run,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Directory of YAML and JSON files: Service, EndpointSlice, Endpoints, Pod, Node. Changes take effect at once.
+    #[arg(long, value_name = "DIR", required = true, env = "FAIRWAY_CONTROL_MANIFESTS")]
+    manifests: Option<PathBuf>,
+    /// Where agents connect: unix:///PATH (mode 0600) or HOST:PORT (mutual TLS). May be given several times.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "FAIRWAY_CONTROL_LISTEN",
+        value_delimiter = ',',
+        default_value = "unix:///run/fairway/control.sock"
+    )]
+    listen: Vec<String>,
+    /// The server's certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_TLS_CERT", requires_all = ["tls_key", "tls_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The CA that has signed the agents' certificates, PEM.
+    #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_TLS_CA", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+    /// Allow plaintext on HOST:PORT: whoever reaches it can read everything and report pods. For tests.
+    #[arg(long, conflicts_with = "tls_cert")]
+    insecure: bool,
+    /// After a start, agents that serve an earlier state wait so long for the first answer, so that all have
+    /// reported their pods by then.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    grace: u64,
+    /// Print the problems of the manifests and exit, as `validate` does.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a CA with a server's and a client's certificate; files that exist are never overwritten.
+    Certs {
+        /// Directory for ca.pem, server.pem, client.pem and their .key files.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// A host name or IP address by which agents reach the control plane; localhost is always included.
+        #[arg(long, value_name = "HOST")]
+        name: Vec<String>,
+    },
+    /// Print every problem in a directory of manifests; exit 1 if there is one.
+    Validate {
+        /// The directory.
+        #[arg(value_name = "DIR")]
+        manifests: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    run(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("fairway-control: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match (cli.command, cli.run.manifests.clone()) {
+        (Some(Command::Certs { out, name }), _) => {
+            for path in fairway_control::certs::make(&out, &name)? {
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Validate { manifests }), _) => Ok(validate(&manifests)),
+        (None, Some(manifests)) if cli.run.check => Ok(validate(&manifests)),
+        (None, Some(manifests)) => {
+            tracing_subscriber::fmt()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+                .init();
+            let options = options(cli.run, manifests)?;
+            let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+            runtime.block_on(serve(options))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (None, None) => bail!("--manifests is missing"),
+    }
+}
+
+fn validate(manifests: &std::path::Path) -> ExitCode {
+    let (problems, counts) = fairway_control::validate(manifests);
+    for problem in &problems {
+        println!("{problem}");
+    }
+    let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    eprintln!("{}; problems {}", counts.join(", "), problems.len());
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn options(run: Run, manifests: PathBuf) -> anyhow::Result<Options> {
+    let tls = match (run.tls_cert, run.tls_key, run.tls_ca) {
+        (Some(cert), Some(key), Some(ca)) => Some(Tls { cert, key, ca }),
+        _ => None,
+    };
+    let mut listen = Vec::new();
+    for text in &run.listen {
+        if let Some(path) = text.strip_prefix("unix://") {
+            listen.push(Listen::Unix(path.into()));
+            continue;
+        }
+        if tls.is_none() && !run.insecure {
+            bail!(
+                "`--listen {text}` needs --tls-cert, --tls-key and --tls-ca (`fairway-control certs --out DIR` makes \
+                 them), or --insecure"
+            );
+        }
+        listen.push(Listen::Tcp { address: resolve(text)?, tls: tls.clone() });
+    }
+    Ok(Options { manifests, listen, grace: Duration::from_secs(run.grace) })
+}
+
+fn resolve(text: &str) -> anyhow::Result<SocketAddr> {
+    let mut addresses = text
+        .to_socket_addrs()
+        .with_context(|| format!("`--listen {text}` is neither unix:///PATH nor HOST:PORT"))?;
+    addresses.next().with_context(|| format!("`--listen {text}`: the host has no address"))
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = fairway_control::Server::start(options).await?;
+    notify(&[NotifyState::Ready]);
+    server
+        .run_until(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+            notify(&[NotifyState::Stopping]);
+        })
+        .await?;
+    Ok(())
+}
+
+/// Tells systemd, where it is systemd that started this.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd cannot be notified");
+    }
+}

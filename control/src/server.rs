@@ -1,7 +1,25 @@
 //! A running control plane.
 
+mod follow;
+mod listen;
+mod memory;
+
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::controller::Agents;
+use crate::source::{Directory, Problem, watch};
+use crate::stream::{Shared, Subscriber};
+use crate::tls::{Tls, TlsError};
+
+/// Streams that have not ended by then are cut.
+const STOP: Duration = Duration::from_secs(3);
 
 /// What a control plane is started with.
 #[derive(Clone, Debug)]
@@ -10,6 +28,16 @@ pub struct Options {
     pub manifests: PathBuf,
     /// Where agents may connect; none: only by [`Server::channel`].
     pub listen: Vec<Listen>,
+    /// How long after a start an agent that serves an earlier state waits for its first answer: other agents may not
+    /// have reported their pods again yet.
+    pub grace: Duration,
+}
+
+impl Options {
+    /// Serves `manifests` inside this process only.
+    pub fn new(manifests: impl Into<PathBuf>) -> Self {
+        Self { manifests: manifests.into(), listen: Vec::new(), grace: Duration::ZERO }
+    }
 }
 
 /// A place where agents connect.
@@ -26,50 +54,124 @@ pub enum Listen {
     },
 }
 
-/// PEM files of mutual TLS.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// The server's certificate.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// Who must have signed the clients' certificates.
-    pub ca: PathBuf,
-}
-
 /// Why a control plane cannot run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{place}`{}", listen::hint(source))]
+    Listen {
+        /// Address or path.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The thread that follows the manifests cannot be started.
+    #[error("the thread that follows the manifests cannot be started")]
+    Thread(#[source] io::Error),
+    /// A listener failed while it ran.
+    #[error("a listener failed")]
+    Serve(#[from] tonic::transport::Error),
+}
 
 /// A running control plane; dropped, it stops.
 #[derive(Debug)]
-pub struct Server {}
+pub struct Server {
+    shared: Arc<Shared>,
+    problems: Arc<Mutex<Vec<Problem>>>,
+    memory: memory::Connector,
+    addresses: Vec<SocketAddr>,
+    tasks: JoinSet<Result<(), Error>>,
+}
 
 impl Server {
     /// Binds every address, starts to read the manifests, and returns when agents may connect.
     ///
     /// # Errors
     /// An address that cannot be bound, TLS files that cannot be used.
-    pub async fn start(_options: Options) -> Result<Self, Error> {
-        unimplemented!("being written")
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let shared = Shared::new(Agents::default(), options.grace);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let router = listen::Services::new(&shared, health_service);
+        let mut tasks = JoinSet::new();
+        let mut addresses = Vec::new();
+        for listen in &options.listen {
+            addresses.extend(router.listen(listen, &mut tasks).await?);
+        }
+        let memory = router.memory(&mut tasks);
+        let newest = watch(Directory::new(options.manifests)).map_err(Error::Thread)?;
+        let problems = Arc::default();
+        tasks.spawn(follow::follow(Arc::clone(&shared), newest, Arc::clone(&problems), health));
+        Ok(Self { shared, problems, memory, addresses, tasks })
     }
 
     /// A channel inside this process, for an agent that embeds its control plane.
-    pub fn channel(&self) -> tonic::transport::Channel {
-        unimplemented!("being written")
+    pub fn channel(&self) -> Channel {
+        self.memory.channel()
     }
 
     /// Where TCP agents connect, in the order of [`Options::listen`].
     pub fn addresses(&self) -> &[SocketAddr] {
-        &[]
+        &self.addresses
+    }
+
+    /// What is wrong in the manifests now, sorted by place.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The agents that are or were connected, by node.
+    pub fn subscribers(&self) -> Vec<Subscriber> {
+        self.shared.subscribers.list()
+    }
+
+    /// Runs until `shutdown` resolves or a listener fails.
+    ///
+    /// # Errors
+    /// A listener that failed.
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::select! {
+            error = self.failed() => Err(error),
+            () = shutdown => self.stop().await,
+        }
+    }
+
+    /// Waits for a listener that fails.
+    async fn failed(&mut self) -> Error {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                return error;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Ends all streams and waits for them.
     ///
     /// # Errors
-    /// A listener that failed while it ran.
-    pub async fn stop(self) -> Result<(), Error> {
-        Ok(())
+    /// A listener that failed.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.shared.stop.cancel();
+        let mut result = Ok(());
+        let ending = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(Err(error)) = ended {
+                    result = Err(error);
+                }
+            }
+        };
+        if tokio::time::timeout(STOP, ending).await.is_err() {
+            tracing::warn!("agents that do not read are cut off");
+        }
+        result
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
     }
 }
 
@@ -78,7 +180,5 @@ impl Server {
 /// # Errors
 /// As [`Server::start`] and [`Server::stop`].
 pub async fn serve(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let server = Server::start(options).await?;
-    shutdown.await;
-    server.stop().await
+    Server::start(options).await?.run_until(shutdown).await
 }

@@ -20,3 +20,22 @@ pub(crate) use directory::Directory;
 pub(crate) use watch::{Newest, watch};
 
 pub use problem::{Cause, Problem};
+
+/// Reads a directory of manifests once: what is wrong in it, sorted by place, and how many objects of which kind
+/// it declares.
+pub fn validate(path: &std::path::Path) -> (Vec<Problem>, std::collections::BTreeMap<String, usize>) {
+    let mut directory = Directory::new(path);
+    directory.refresh();
+    let all = directory.declarations();
+    let mut counts = all.skipped.clone();
+    let kinds = [
+        ("Service", all.services.len()),
+        ("EndpointSlice", all.slices.len()),
+        ("Endpoints", all.endpoints.len()),
+        ("Pod", all.pods.len()),
+        ("Node", all.nodes.len()),
+    ];
+    counts.extend(kinds.map(|(kind, count)| (kind.to_owned(), count)));
+    let agents = crate::controller::Agents::default();
+    (crate::controller::resolve(&all, &agents).problems, counts)
+}

@@ -10,8 +10,11 @@ pub(crate) fn address(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         return text.parse().ok();
     }
-    let octets =
-        text.split('.').map(decimal).collect::<Option<Vec<u8>>>().and_then(|all| <[u8; 4]>::try_from(all).ok())?;
+    let octets = text
+        .split('.')
+        .map(decimal)
+        .collect::<Option<Vec<u8>>>()
+        .and_then(|all| <[u8; 4]>::try_from(all).ok())?;
     Some(Ipv4Addr::from(octets).into())
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, (String, Option<(u64, u64)>
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let at = error.location().map(|location| (location.line(), location.column()));
         let words = error.without_snippet().to_string();
-        (words.lines().next().unwrap_or_default().to_owned(), at)
+        let words = words.lines().next().unwrap_or_default();
+        // The place is told once, in front.
+        (words.split(" at line ").next().unwrap_or_default().to_owned(), at)
     })
 }
 

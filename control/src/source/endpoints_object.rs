@@ -36,10 +36,9 @@ fn read_subset(
         }
     }
     let mut endpoints = Vec::new();
-    for (list, addresses, ready) in [
-        ("addresses", subset.addresses, true),
-        ("notReadyAddresses", subset.not_ready_addresses, false),
-    ] {
+    for (list, addresses, ready) in
+        [("addresses", subset.addresses, true), ("notReadyAddresses", subset.not_ready_addresses, false)]
+    {
         for (number, address) in addresses.into_iter().flatten().enumerate() {
             let field = format!("{field}.{list}[{number}].ip");
             endpoints.extend(read_address(reader, field, address, ready, &name.namespace));
@@ -50,7 +49,10 @@ fn read_subset(
             endpoints.iter().filter(|endpoint| Family::of(&endpoint.address) == family).cloned().collect();
         if !endpoints.is_empty() {
             slices.push(model::EndpointSlice {
-                name: ObjectName::new(name.namespace.clone(), format!("{}:endpoints:{index}:{family}", name.name)),
+                name: ObjectName::new(
+                    name.namespace.clone(),
+                    format!("{}:endpoints:{index}:{family}", name.name),
+                ),
                 service: name.clone(),
                 ports: ports.clone(),
                 endpoints,

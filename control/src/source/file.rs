@@ -25,15 +25,13 @@ pub(crate) struct Content {
 /// # Errors
 /// All problems, when at least one of them breaks the file.
 pub(crate) fn read(name: &Arc<str>, bytes: &[u8]) -> Result<Content, Vec<Problem>> {
-    let alone = |cause, at| {
-        vec![Problem { file: Some(name.to_string()), at, object: None, field: None, cause }]
-    };
+    let alone =
+        |cause, at| vec![Problem { file: Some(name.to_string()), at, object: None, field: None, cause }];
     if bytes.is_empty() {
         return Err(alone(Cause::Empty, None));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| alone(Cause::NotText, None))?;
-    let documents =
-        document::parse(text).map_err(|(message, at)| alone(Cause::Syntax { message }, at))?;
+    let documents = document::parse(text).map_err(|(message, at)| alone(Cause::Syntax { message }, at))?;
     let mut content = Content::default();
     for document in &documents {
         read_document(name, document, None, &mut content);

@@ -10,10 +10,11 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::Pod) -> Pod {
     let name = reader.name(&object.metadata);
     let spec = object.spec.unwrap_or_default();
     let status = object.status.unwrap_or_default();
-    let ready =
-        status.conditions.iter().flatten().any(|condition| {
-            condition.type_ == "Ready" && condition.status == "True"
-        });
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let several: Vec<String> = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
     let addresses = match status.pod_ip.filter(|ip| !ip.is_empty()) {
         _ if !several.is_empty() => reader.addresses("status.podIPs", &several),
@@ -34,10 +35,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::Pod) -> Pod {
 }
 
 /// Named ports of the containers, and of the init containers that go on running (sidecars).
-fn ports(
-    reader: &mut Reader<'_>,
-    spec: &k8s::PodSpec,
-) -> Vec<(String, fairway_proto::model::Protocol, u16)> {
+fn ports(reader: &mut Reader<'_>, spec: &k8s::PodSpec) -> Vec<(String, fairway_proto::model::Protocol, u16)> {
     let sidecars = spec
         .init_containers
         .iter()

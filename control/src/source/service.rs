@@ -43,9 +43,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::Service) -> Service {
         external_policy,
         health_check_node_port: spec
             .health_check_node_port
-            .filter(|_| {
-                service_type == ServiceType::LoadBalancer && external_policy == TrafficPolicy::Local
-            })
+            .filter(|_| service_type == ServiceType::LoadBalancer && external_policy == TrafficPolicy::Local)
             .filter(|port| *port != 0)
             .and_then(|port| reader.port("spec.healthCheckNodePort", port)),
         affinity_seconds: affinity(reader, &spec),

@@ -86,7 +86,7 @@ fn note_writers(event: &Event, writing: &mut HashSet<PathBuf>) {
         EventKind::Modify(ModifyKind::Data(_)) => writing.extend(event.paths.iter().cloned()),
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(_))
-        | EventKind::Remove(_) => event.paths.iter().for_each(|path| drop(writing.remove(path))),
+        | EventKind::Remove(_) => writing.retain(|path| !event.paths.contains(path)),
         _ => {}
     }
 }

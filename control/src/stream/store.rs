@@ -96,8 +96,7 @@ impl State {
         }
         let surplus = self.removed - REMOVED / 2;
         let oldest = self.order.iter().filter(|(_, key)| self.entries.get(*key).is_some_and(|e| e.removed));
-        let forgotten: Vec<_> =
-            oldest.take(surplus).map(|(number, key)| (*number, key.clone())).collect();
+        let forgotten: Vec<_> = oldest.take(surplus).map(|(number, key)| (*number, key.clone())).collect();
         for (number, key) in forgotten {
             self.order.remove(&number);
             self.entries.remove(&key);
@@ -172,7 +171,8 @@ impl Store {
         let version = control::Version { epoch: self.epoch, number: state.number };
         match known.filter(|number| (state.floor..=state.number).contains(number)) {
             Some(number) => {
-                let items = state.order.range(number + 1..).map(|(_, key)| state.entries[key].encoded.clone());
+                let items =
+                    state.order.range(number + 1..).map(|(_, key)| state.entries[key].encoded.clone());
                 Batch { version, snapshot: false, items: items.collect() }
             }
             None => {

@@ -38,6 +38,9 @@ impl Subscribers {
     /// Changes what is known of a node.
     pub(crate) fn update(&self, node: &str, change: impl FnOnce(&mut Subscriber)) {
         let mut all = self.all();
-        change(all.entry(node.to_owned()).or_insert_with(|| Subscriber { node: node.to_owned(), ..Default::default() }));
+        change(
+            all.entry(node.to_owned())
+                .or_insert_with(|| Subscriber { node: node.to_owned(), ..Default::default() }),
+        );
     }
 }

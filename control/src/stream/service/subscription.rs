@@ -130,14 +130,19 @@ fn take(connected: &Connected, request: SubscribeRequest) -> Result<(), Status> 
         }
         Some(Body::Rejected(rejected)) => {
             let version = rejected.version.unwrap_or_default();
-            tracing::warn!(node, version = version.number, reason = rejected.reason, "the agent rejects a version");
+            tracing::warn!(
+                node,
+                version = version.number,
+                reason = rejected.reason,
+                "the agent rejects a version"
+            );
             shared.subscribers.update(node, |subscriber| {
                 subscriber.rejected = Some((version, rejected.reason));
             });
         }
         Some(Body::Report(report)) => {
-            let pods = parse_report(report)
-                .map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
+            let pods =
+                parse_report(report).map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
             if shared.agents().report(node, pods) {
                 shared.agents_changed.notify_one();
             }
