@@ -1,0 +1,77 @@
+//! The process behind a lab that is up: it starts control plane and agents, and plays the kubelet of every node.
+
+mod cni;
+mod kubelet;
+mod pod;
+mod probe;
+mod processes;
+mod server;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use notify::Watcher;
+use tokio::sync::mpsc;
+
+use crate::lab::{Manifests, State, down};
+use kubelet::Kubelet;
+use processes::Processes;
+
+/// Keeps the lab `id` until it is killed, or the process that owns the lab ends.
+///
+/// # Errors
+/// The lab's files or sockets cannot be used.
+pub async fn keep(id: &str) -> anyhow::Result<()> {
+    let state = Arc::new(State::load(id).with_context(|| format!("no lab `{id}`"))?);
+    let processes = Arc::new(Processes::new(state.clone()));
+    let broken = Arc::new(Mutex::new(Vec::new()));
+    let kubelet = Arc::new(Kubelet::new(state.clone(), processes.clone()));
+    let server = server::serve(state.clone(), processes.clone(), kubelet.clone(), broken.clone());
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!("the lab's socket: {error}");
+        }
+    });
+    processes.start("control")?;
+    for node in state.plan.node_names() {
+        processes.start(&node)?;
+    }
+    let manifests = Manifests::new(state.manifests(), state.plan);
+    let (changed, mut changes) = mpsc::channel(1);
+    let mut watcher = notify::recommended_watcher(move |_| {
+        // One change that waits stands for all.
+        changed.try_send(()).ok();
+    })?;
+    watcher.watch(manifests.directory(), notify::RecursiveMode::NonRecursive)?;
+    let mut owner_check = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        let (objects, errors) = manifests.all();
+        let errors: Vec<String> = errors.iter().map(|error| in_one_line(error)).collect();
+        let complete = errors.is_empty();
+        if *lock(&broken) != errors {
+            errors.iter().for_each(|error| tracing::warn!("{error}"));
+            *lock(&broken) = errors;
+        }
+        kubelet.sync(&objects, complete);
+        loop {
+            tokio::select! {
+                _ = changes.recv() => break,
+                _ = owner_check.tick() => if state.owner.is_some_and(|owner| !owner.alive()) {
+                    tracing::info!("the lab's owner is gone");
+                    return Ok(down(&state)?);
+                }
+            }
+        }
+    }
+}
+
+/// The error with its causes.
+fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

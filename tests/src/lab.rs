@@ -1,0 +1,24 @@
+//! A world of network namespaces: an underlay, nodes, pods and a client outside the cluster.
+
+mod cgroup;
+mod enter;
+mod handle;
+mod life;
+pub mod manifests;
+mod netns;
+mod plan;
+mod protocol;
+mod state;
+mod wire;
+
+pub use cgroup::Cgroup;
+pub(crate) use enter::{binaries, search_path};
+pub use enter::{Place, command};
+pub use handle::{Lab, Running};
+pub use life::{DownError, UpError, clean_stale, down, up};
+pub use manifests::{ManifestError, Manifests, Object};
+pub use netns::Netns;
+pub use plan::{Families, Plan, SocketLb};
+pub use protocol::{Answer, PodState, ProcessState, Request, Status};
+pub use state::{Owner, State, labs};
+pub use wire::WireError;

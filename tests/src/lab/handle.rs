@@ -1,0 +1,163 @@
+//! A running lab, as the command line, the demo and the suites use it.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::ops::Deref;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use super::{Answer, Manifests, Place, PodState, Request, State, Status, command, down};
+
+/// A lab that is up.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// Its names and addresses.
+    pub state: State,
+}
+
+impl Lab {
+    /// The lab of this state.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self { state }
+    }
+
+    /// The manifests that its control plane watches.
+    #[must_use]
+    pub fn manifests(&self) -> Manifests {
+        Manifests::new(self.state.manifests(), self.state.plan)
+    }
+
+    /// How everything is.
+    ///
+    /// # Errors
+    /// The keeper does not answer.
+    pub fn status(&self) -> io::Result<Status> {
+        match self.ask(&Request::Status)? {
+            Answer::Status(status) => Ok(status),
+            other => Err(io::Error::other(format!("not a status: {other:?}"))),
+        }
+    }
+
+    /// Stops the control plane (`control`) or the agent of a node; `kill`: by SIGKILL. Returns when it has ended.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn stop(&self, process: &str, kill: bool) -> io::Result<()> {
+        self.order(&Request::Stop { process: process.into(), kill })
+    }
+
+    /// Starts it again. It may not be ready yet when this returns.
+    ///
+    /// # Errors
+    /// There is no such process, or it runs.
+    pub fn start(&self, process: &str) -> io::Result<()> {
+        self.order(&Request::Start { process: process.into() })
+    }
+
+    fn order(&self, request: &Request) -> io::Result<()> {
+        match self.ask(request)? {
+            Answer::Failed(why) => Err(io::Error::other(why)),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&self, request: &Request) -> io::Result<Answer> {
+        let mut stream = UnixStream::connect(self.state.socket())?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.write_all((serde_json::to_string(request)? + "\n").as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// A pod by `NAMESPACE/NAME`.
+    ///
+    /// # Errors
+    /// There is no such pod; the error names those that there are.
+    pub fn pod(&self, name: &str) -> io::Result<PodState> {
+        let pods = self.status()?.pods;
+        let names: Vec<String> = pods.iter().map(|pod| pod.name.clone()).collect();
+        pods.into_iter().find(|pod| pod.name == name).ok_or_else(|| {
+            let text = format!("no pod `{name}`; there are: {}", names.join(", "));
+            io::Error::new(io::ErrorKind::NotFound, text)
+        })
+    }
+
+    /// Where programs run in a node, `client`, or a pod by `NAMESPACE/NAME`.
+    ///
+    /// # Errors
+    /// There is no such place; the error names those that there are.
+    pub fn place(&self, target: &str) -> io::Result<Place> {
+        if target.contains('/') {
+            return Ok(self.pod(target)?.place);
+        }
+        let mut nodes: Vec<String> = self.state.plan.node_names().collect();
+        if target == "client" || nodes.iter().any(|node| node == target) {
+            return Ok(self.state.place(target));
+        }
+        nodes.push("client".into());
+        let text = format!("no place `{target}`; use NAMESPACE/POD or one of: {}", nodes.join(", "));
+        Err(io::Error::new(io::ErrorKind::NotFound, text))
+    }
+
+    /// The command that runs a program at `target`, with the settings that `fairway` finds its agent by on a node.
+    ///
+    /// # Errors
+    /// As [`Lab::place`].
+    pub fn command(&self, target: &str, program: &str) -> io::Result<Command> {
+        let mut command = command(&self.place(target)?, program)?;
+        if self.state.plan.number(target).is_some() {
+            command.env("FAIRWAY_SOCKET", self.state.agent_socket(target));
+            command.env("FAIRWAY_BPF_ROOT", self.state.pins(Some(target)));
+        }
+        Ok(command)
+    }
+
+    /// Runs a program at `target` and returns what it wrote.
+    ///
+    /// # Errors
+    /// As [`Lab::place`].
+    pub fn run(&self, target: &str, program: &[&str]) -> io::Result<Output> {
+        let (name, arguments) = program.split_first().ok_or_else(|| io::Error::other("no program"))?;
+        self.command(target, name)?.args(arguments).output()
+    }
+}
+
+/// A lab that goes down when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    lab: Lab,
+}
+
+impl Running {
+    /// Takes the lab down in the end.
+    #[must_use]
+    pub fn new(lab: Lab) -> Self {
+        Self { lab }
+    }
+
+    /// Leaves the lab up.
+    #[must_use]
+    pub fn keep(self) -> Lab {
+        let lab = self.lab.clone();
+        std::mem::forget(self);
+        lab
+    }
+}
+
+impl Deref for Running {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = down(&self.lab.state) {
+            eprintln!("lab `{}` did not go down: {error}", self.lab.state.id);
+        }
+    }
+}

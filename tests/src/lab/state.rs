@@ -1,0 +1,192 @@
+//! What is known of a lab across processes: /run/fairway-lab/ID/state.json, and the names that follow from the id.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cgroup, Families, Netns, Place, Plan, SocketLb};
+
+const LABS: &str = "/run/fairway-lab";
+
+/// A process, told from a later one with the same number by its start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks from boot to its start.
+    pub started: u64,
+}
+
+impl Owner {
+    /// The process of this number, if it lives.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses, and may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let zombie = fields.next()? == "Z";
+        let started = fields.nth(18)?.parse().ok()?;
+        (!zombie).then_some(Self { pid, started })
+    }
+
+    /// Whether it still lives.
+    #[must_use]
+    pub fn alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// A lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Its id, part of all names.
+    pub id: String,
+    /// The manifests that it was made from.
+    pub source: PathBuf,
+    /// Its addresses.
+    pub plan: Plan,
+    /// Whose sockets are translated.
+    pub socket_lb: SocketLb,
+    /// The process that plays the kubelet.
+    pub keeper: Option<Owner>,
+    /// The process that the lab ends with; none: it stays until `down`.
+    pub owner: Option<Owner>,
+}
+
+impl State {
+    /// A lab that is not built yet.
+    #[must_use]
+    pub fn new(id: &str, source: &Path, nodes: u8, families: Families, socket_lb: SocketLb) -> Self {
+        let plan = Plan { nodes, families };
+        Self { id: id.into(), source: source.into(), plan, socket_lb, keeper: None, owner: None }
+    }
+
+    /// Reads the state of the lab `id`.
+    ///
+    /// # Errors
+    /// There is no such lab.
+    pub fn load(id: &str) -> io::Result<Self> {
+        let text = fs::read_to_string(directory(id).join("state.json"))?;
+        serde_json::from_str(&text).map_err(io::Error::other)
+    }
+
+    /// Writes the state.
+    ///
+    /// # Errors
+    /// /run cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        fs::create_dir_all(self.directory())?;
+        let (new, path) = (self.directory().join("state.json.new"), self.directory().join("state.json"));
+        fs::write(&new, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(new, path)
+    }
+
+    /// Whether someone still looks after it.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.keeper.is_some_and(Owner::alive)
+    }
+
+    /// The lab's directory.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        directory(&self.id)
+    }
+
+    /// The manifests that the control plane watches.
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        self.directory().join("manifests")
+    }
+
+    /// The log of a process or pod.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.directory().join("logs").join(format!("{name}.log"))
+    }
+
+    /// The keeper's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory().join("lab.sock")
+    }
+
+    /// The control plane's socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.directory().join("control.sock")
+    }
+
+    /// The socket of a node's agent.
+    #[must_use]
+    pub fn agent_socket(&self, node: &str) -> PathBuf {
+        self.directory().join(node).join("agent.sock")
+    }
+
+    /// Where a node's agent pins; the lab's whole tree without a node.
+    #[must_use]
+    pub fn pins(&self, node: Option<&str>) -> PathBuf {
+        let tree = Path::new("/sys/fs/bpf").join(format!("fairway-lab-{}", self.id));
+        node.map_or(tree.clone(), |node| tree.join(node))
+    }
+
+    /// What names of this lab's namespaces start with.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("fwlab-{}-", self.id)
+    }
+
+    /// The namespace of a node, `client` or `underlay`.
+    #[must_use]
+    pub fn netns(&self, name: &str) -> Netns {
+        Netns::named(&format!("{}{name}", self.prefix()))
+    }
+
+    /// The cgroup above all of the lab's.
+    ///
+    /// # Errors
+    /// No cgroup2 is mounted.
+    pub fn cgroup(&self) -> io::Result<Cgroup> {
+        Cgroup::below_root(&self.cgroup_name())
+    }
+
+    fn cgroup_name(&self) -> String {
+        format!("fairway-lab-{}", self.id)
+    }
+
+    /// Where processes of a node, or of `client` or `underlay`, run that are no pod's.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Place {
+        Place {
+            netns: format!("{}{name}", self.prefix()),
+            cgroup: format!("{}/{name}/system", self.cgroup_name()),
+        }
+    }
+
+    /// Where a pod's processes run. `pod` is `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn pod_place(&self, node: &str, pod: &str, host_network: bool) -> Place {
+        let flat = pod.replace('/', "_");
+        let netns = if host_network { node.into() } else { format!("pod-{flat}") };
+        Place {
+            netns: format!("{}{netns}", self.prefix()),
+            cgroup: format!("{}/{node}/pods/{flat}", self.cgroup_name()),
+        }
+    }
+}
+
+fn directory(id: &str) -> PathBuf {
+    Path::new(LABS).join(id)
+}
+
+/// All labs on this machine, dead ones too, by id.
+#[must_use]
+pub fn labs() -> Vec<State> {
+    let entries = fs::read_dir(LABS).into_iter().flatten().flatten();
+    let mut labs: Vec<State> =
+        entries.filter_map(|entry| State::load(entry.file_name().to_str()?).ok()).collect();
+    labs.sort_by(|a, b| a.id.cmp(&b.id));
+    labs
+}
