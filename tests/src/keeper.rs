@@ -27,12 +27,6 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
     let processes = Arc::new(Processes::new(state.clone()));
     let broken = Arc::new(Mutex::new(Vec::new()));
     let kubelet = Arc::new(Kubelet::new(state.clone(), processes.clone()));
-    let server = server::serve(state.clone(), processes.clone(), kubelet.clone(), broken.clone());
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!("the lab's socket: {error}");
-        }
-    });
     processes.start("control")?;
     for node in state.plan.node_names() {
         processes.start(&node)?;
@@ -44,25 +38,34 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
         changed.try_send(()).ok();
     })?;
     watcher.watch(manifests.directory(), notify::RecursiveMode::NonRecursive)?;
+    sync(&manifests, &broken, &kubelet);
+    // Whoever gets an answer sees all pods, even if none is ready yet.
+    let server = server::serve(state.clone(), processes.clone(), kubelet.clone(), broken.clone());
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!("the lab's socket: {error}");
+        }
+    });
     let mut owner_check = tokio::time::interval(Duration::from_millis(500));
     loop {
-        let (objects, errors) = manifests.all();
-        let errors: Vec<String> = errors.iter().map(|error| in_one_line(error)).collect();
-        let complete = errors.is_empty();
-        if *lock(&broken) != errors {
-            errors.iter().for_each(|error| tracing::warn!("{error}"));
-            *lock(&broken) = errors;
-        }
-        kubelet.sync(&objects, complete);
-        loop {
-            tokio::select! {
-                _ = changes.recv() => break,
-                _ = owner_check.tick() => if state.owner.is_some_and(|owner| !owner.alive()) {
-                    tracing::info!("the lab's owner is gone");
-                    return Ok(down(&state)?);
-                }
+        tokio::select! {
+            _ = changes.recv() => sync(&manifests, &broken, &kubelet),
+            _ = owner_check.tick() => if state.owner.is_some_and(|owner| !owner.alive()) {
+                tracing::info!("the lab's owner is gone");
+                return Ok(down(&state)?);
             }
         }
+    }
+}
+
+/// Makes the pods what the manifests say, and notes manifests that say nothing.
+fn sync(manifests: &Manifests, broken: &Mutex<Vec<String>>, kubelet: &Kubelet) {
+    let (objects, errors) = manifests.all();
+    let errors: Vec<String> = errors.iter().map(|error| in_one_line(error)).collect();
+    kubelet.sync(&objects, errors.is_empty());
+    if *lock(broken) != errors {
+        errors.iter().for_each(|error| tracing::warn!("{error}"));
+        *lock(broken) = errors;
     }
 }
 

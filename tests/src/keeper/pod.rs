@@ -51,7 +51,7 @@ impl Sandbox {
         let place = state.pod_place(&node, name, spec.host_network == Some(true));
         let container_id = format!("{}{}-{generation}", state.prefix(), name.replace('/', "-"));
         let told = watch::channel(Told { ready: vec![false; spec.containers.len()], terminating: false }).0;
-        Self {
+        let this = Self {
             state,
             name: name.into(),
             spec,
@@ -62,7 +62,10 @@ impl Sandbox {
             states,
             starts,
             told,
-        }
+        };
+        // Seen as soon as it is wanted, even if a pod of that name still ends.
+        this.change(|_| {});
+        this
     }
 
     fn host_network(&self) -> bool {
