@@ -1,0 +1,95 @@
+//! Service addresses and their backends, with the names that the cluster gives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use fairway_proto::model::TrafficPolicy;
+use fairway_proto::node;
+
+use super::directory::{Place, places};
+use crate::resolve::{BackendRef, DesiredFrontend, Frontend, FrontendKey, FrontendKind, backend_flags};
+use crate::sync::SyncState;
+
+type Places<'a> = BTreeMap<(IpAddr, u16), Place<'a>>;
+
+/// All frontends, sorted by namespace, name, address, protocol, port.
+pub(super) fn frontends(state: &SyncState) -> Vec<node::Frontend> {
+    let places = places(state);
+    let mut sorted: Vec<(&FrontendKey, &DesiredFrontend)> = state.desired.frontends.iter().collect();
+    sorted.sort_by_key(|(key, frontend)| (&frontend.name.service, key.address, key.protocol, key.port));
+    sorted.into_iter().map(|(key, wanted)| frontend(state, &places, key, wanted)).collect()
+}
+
+fn frontend(
+    state: &SyncState,
+    places: &Places<'_>,
+    key: &FrontendKey,
+    wanted: &DesiredFrontend,
+) -> node::Frontend {
+    let set = |refs: &[BackendRef]| refs.iter().map(|backend| row(state, places, backend)).collect();
+    let when_empty = |bit| if wanted.flags & bit != 0 { "drop" } else { "reject" }.to_owned();
+    node::Frontend {
+        namespace: wanted.name.service.namespace.clone(),
+        name: wanted.name.service.name.clone(),
+        port_name: wanted.name.port.clone(),
+        r#type: wanted.kind.name().to_owned(),
+        address: key.address.to_string(),
+        port: key.port.into(),
+        protocol: key.protocol.into(),
+        inside: set(&wanted.inside),
+        outside: set(&wanted.outside),
+        inside_when_empty: when_empty(Frontend::INSIDE_DROPS),
+        outside_when_empty: when_empty(Frontend::OUTSIDE_DROPS),
+        total_endpoints: wanted.total_endpoints,
+        id: state.service_ids.get(&wanted.name).copied().unwrap_or_default(),
+        keep_client: wanted.flags & Frontend::KEEP_CLIENT != 0,
+        policy: policy(state, wanted),
+    }
+}
+
+/// The traffic policy that holds for an address: the internal one for cluster IPs, else the external one.
+fn policy(state: &SyncState, wanted: &DesiredFrontend) -> String {
+    let service = state.cluster.services.get(&wanted.name.service);
+    let policy = service.map(|service| match wanted.kind {
+        FrontendKind::ClusterIp => service.internal_policy,
+        _ => service.external_policy,
+    });
+    match policy {
+        Some(TrafficPolicy::Cluster) => "Cluster".to_owned(),
+        Some(TrafficPolicy::Local) => "Local".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn row(state: &SyncState, places: &Places<'_>, backend: &BackendRef) -> node::Backend {
+    let place = places.get(&(backend.address, backend.port));
+    node::Backend {
+        address: backend.address.to_string(),
+        port: backend.port.into(),
+        id: state.backend_ids.get(&(backend.address, backend.port)).copied().unwrap_or_default(),
+        local: backend.flags & backend_flags::LOCAL != 0,
+        node: place.map(Place::node).unwrap_or_default(),
+        pod: place.map(Place::pod).unwrap_or_default(),
+        state: place.map(Place::state).unwrap_or_default().to_owned(),
+        services: Vec::new(),
+    }
+}
+
+/// All backends with the Service ports that use them, sorted by address and port.
+pub(super) fn backends(state: &SyncState) -> Vec<node::Backend> {
+    let places = places(state);
+    let mut found: BTreeMap<BackendRef, BTreeSet<String>> = BTreeMap::new();
+    for frontend in state.desired.frontends.values() {
+        for backend in frontend.inside.iter().chain(frontend.outside.iter()) {
+            found.entry(*backend).or_default().insert(frontend.name.to_string());
+        }
+    }
+    let with_services = |(backend, services): (BackendRef, BTreeSet<String>)| node::Backend {
+        services: services.into_iter().collect(),
+        ..row(state, &places, &backend)
+    };
+    found.into_iter().map(with_services).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::resolve::{Desired, Problem, ServicePortName};
+use fairway_proto::model::ObjectName;
+
+fn kernel() -> Kernel {
+    let conntrack = |entries| MapInfo {
+        name: "CONNTRACK4",
+        kind: "lru_hash",
+        entries: Some(entries),
+        capacity: 100,
+        memory: 3 << 20,
+    };
+    let program = ProgramInfo {
+        name: "from_pod".into(),
+        attached: vec!["fw1".into(), "fw2".into()],
+        method: "link",
+        id: 3,
+        tag: 0xab,
+        verified_instructions: 10,
+        memory: 4096,
+    };
+    let count = |packets| Count { packets, bytes: 0 };
+    Kernel {
+        programs: Ok(vec![program]),
+        maps: Ok(vec![conntrack(81)]),
+        counts: Ok(vec![
+            (Reason::Delivered, count(9)),
+            (Reason::NoBackend, count(3)),
+            (Reason::NoRoute, count(1)),
+        ]),
+    }
+}
+
+fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    let uptime = Duration::from_secs(7_300);
+    let facts = Facts { state, kernel: &kernel(), pods: &[], uptime, now, tracing: 1 };
+    let parts = facts.response().subsystems;
+    parts.into_iter().map(|part| (part.name.clone(), part.state(), part.text)).collect()
+}
+
+fn line<'a>(lines: &'a [(String, State, String)], name: &str) -> (State, &'a str) {
+    let found = lines.iter().find(|(found, ..)| found == name).unwrap();
+    (found.1, &found.2)
+}
+
+#[test]
+fn every_subsystem_has_a_line() {
+    let lines = subsystems(&SyncState::default());
+    assert_eq!(line(&lines, "agent"), (State::Ok, "up 2h, tracing for 1 reader"));
+    assert_eq!(line(&lines, "programs"), (State::Ok, "1 loaded, 2 attachments"));
+    assert_eq!(line(&lines, "drops").1, "1 dropped, 3 rejected, most often no-backend (3)");
+    assert_eq!(line(&lines, "pods"), (State::Ok, "0 on this node, 0 ready"));
+}
+
+#[test]
+fn a_nearly_full_table_is_a_warning() {
+    let lines = subsystems(&SyncState::default());
+    assert_eq!(line(&lines, "conntrack"), (State::Warning, "81 entries, the fullest table 81.0% full"));
+}
+
+#[test]
+fn a_lost_control_plane_is_a_warning_that_says_what_is_in_force() {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(990);
+    let disconnected =
+        ControlPlane::Disconnected { address: "unix:///c".into(), since, reason: "refused".into() };
+    let state = SyncState { control_plane: disconnected, origin: Origin::Disk, ..SyncState::default() };
+    let lines = subsystems(&state);
+    let (state, text) = line(&lines, "control-plane");
+    assert_eq!(state, State::Warning);
+    assert_eq!(
+        text,
+        "unix:///c, not connected for 10s: refused; the state from disk is in force, nothing applied yet"
+    );
+}
+
+#[test]
+fn what_is_not_served_is_a_warning_and_a_failed_sync_is_a_failure() {
+    let name = ServicePortName { service: ObjectName::new("a", "b"), port: String::new(), protocol: 132 };
+    let desired = Desired { problems: vec![Problem::Sctp { name }], ..Desired::default() };
+    let mut state = SyncState { desired: Arc::new(desired), ..SyncState::default() };
+    let lines = subsystems(&state);
+    assert_eq!(line(&lines, "services").0, State::Warning);
+    state.errors = vec!["map full".into(), "x".into()];
+    let lines = subsystems(&state);
+    assert_eq!(line(&lines, "services").0, State::Failed);
+    assert!(line(&lines, "services").1.ends_with("map full (and 1 more)"));
+}
