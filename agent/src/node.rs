@@ -7,6 +7,7 @@ use fairway_datapath::Datapath;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::health::Metrics;
 use crate::netlink::Netlink;
 use crate::pods::Pods;
 use crate::sync::SyncState;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub pods: Pods,
     /// The kernel's network configuration.
     pub netlink: Netlink,
+    /// Durations and counts.
+    pub metrics: Arc<Metrics>,
     /// When the agent started.
     pub started: Instant,
 }

@@ -1,14 +1,31 @@
 //! The control stream's client: keeps the cluster's state, and the service table equal to it.
 
+mod disk;
+mod engine;
+mod received;
+mod serving;
+mod stream;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use fairway_proto::control::Version;
+use fairway_datapath::table::Tables;
+use fairway_proto::control::{PodStatus, Version};
 use fairway_proto::model::Cluster;
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use crate::health::Metrics;
+use crate::reconcile::{Limits, Usage};
 use crate::resolve::{Desired, LocalNode, ServicePortName};
+pub(crate) use engine::chain;
+pub use stream::Source;
 
 /// How the agent stands with its control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,9 +76,11 @@ pub struct SyncState {
     pub service_ids: Arc<BTreeMap<ServicePortName, u32>>,
     /// Ids of the backends in the kernel's tables, by address and port.
     pub backend_ids: Arc<BTreeMap<(IpAddr, u16), u32>>,
+    /// How many entries of the kernel's tables are in use.
+    pub usage: Usage,
     /// Where `cluster` came from.
     pub origin: Origin,
-    /// The version of the cluster's state that the tables hold.
+    /// The version of the cluster's state that the tables hold as a whole.
     pub applied: Option<Version>,
     /// When the tables were last brought up to date.
     pub applied_at: Option<SystemTime>,
@@ -69,4 +88,38 @@ pub struct SyncState {
     pub control_plane: ControlPlane,
     /// What kept the last sync from being complete, in one line each; empty: nothing.
     pub errors: Vec<String>,
+}
+
+/// What [`run`] is told.
+#[derive(Debug)]
+pub struct Options {
+    /// The control plane; none: only the state on disk.
+    pub source: Option<Source>,
+    /// Directory that holds the last state.
+    pub state_dir: PathBuf,
+    /// Sizes of the tables.
+    pub limits: Limits,
+    /// This node, now and after each change. Without a zone, the Node object's counts.
+    pub node: watch::Receiver<LocalNode>,
+    /// Where this node's pods get their addresses; told to the control plane.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The pods of this node; told to the control plane.
+    pub reports: watch::Receiver<Vec<PodStatus>>,
+    /// Where durations are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Keeps the service table equal to the cluster's state, until `stop`. What is in force stays in force.
+///
+/// # Errors
+///
+/// The tables cannot be read.
+pub async fn run<T: Tables + Send + 'static>(
+    tables: Arc<Mutex<T>>,
+    state: watch::Sender<Arc<SyncState>>,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<(), T::Error> {
+    serving::Serving::start(tables, state, options, stop).await?.run().await;
+    Ok(())
 }

@@ -1,0 +1,126 @@
+//! One sync: resolve, plan, write.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fairway_datapath::table::{Op, Tables};
+use fairway_proto::model::Cluster;
+
+use crate::reconcile::{Limits, Reconciler, Usage};
+use crate::resolve::{Desired, LocalNode, ServicePortName, resolve};
+
+/// Writes done under one hold of the lock: others may use the data path in between.
+const BATCH: usize = 256;
+/// When to try again after a write failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How a sync ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) desired: Arc<Desired>,
+    pub(super) service_ids: BTreeMap<ServicePortName, u32>,
+    pub(super) backend_ids: BTreeMap<(IpAddr, u16), u32>,
+    pub(super) usage: Usage,
+    /// What is not as it should be, in one line each.
+    pub(super) errors: Vec<String>,
+    /// To be tried again then.
+    pub(super) again_at: Option<Instant>,
+    pub(super) writes: usize,
+}
+
+impl Outcome {
+    /// The tables are as they should be.
+    pub(super) fn in_force(&self) -> bool {
+        self.errors.is_empty() && self.again_at.is_none()
+    }
+}
+
+/// The tables and the copy of them that is planned with.
+pub(super) struct Engine<T> {
+    tables: Arc<Mutex<T>>,
+    limits: Limits,
+    /// None after an error: what the tables hold must be read again.
+    reconciler: Option<Reconciler>,
+}
+
+fn locked<T>(tables: &Mutex<T>) -> MutexGuard<'_, T> {
+    tables.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl<T: Tables> Engine<T> {
+    /// Starts from what the tables hold.
+    pub(super) fn open(tables: Arc<Mutex<T>>, limits: Limits) -> Result<Self, T::Error> {
+        let mut engine = Self { tables, limits, reconciler: None };
+        engine.reconciler = Some(engine.load(true)?);
+        Ok(engine)
+    }
+
+    fn load(&self, rested: bool) -> Result<Reconciler, T::Error> {
+        let image = locked(&self.tables).image()?;
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let generation = u32::try_from(seconds).unwrap_or(u32::MAX / 2);
+        Ok(Reconciler::load(image, self.limits, generation, Instant::now(), rested))
+    }
+
+    fn write(&self, ops: &[Op]) -> Result<(), T::Error> {
+        for batch in ops.chunks(BATCH) {
+            let mut tables = locked(&self.tables);
+            batch.iter().try_for_each(|op| tables.apply(op))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the tables serve the cluster. Blocks.
+    pub(super) fn sync(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
+        let desired = Arc::new(resolve(cluster, node));
+        match self.reconcile(&desired) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.reconciler = None;
+                Outcome {
+                    desired,
+                    service_ids: BTreeMap::new(),
+                    backend_ids: BTreeMap::new(),
+                    usage: Usage::default(),
+                    errors: vec![format!("the service table cannot be written: {}", chain(&error))],
+                    again_at: Some(Instant::now() + RETRY),
+                    writes: 0,
+                }
+            }
+        }
+    }
+
+    fn reconcile(&mut self, desired: &Arc<Desired>) -> Result<Outcome, T::Error> {
+        let mut reconciler = match self.reconciler.take() {
+            Some(reconciler) => reconciler,
+            None => self.load(false)?,
+        };
+        let plan = reconciler.plan(desired, Instant::now());
+        self.write(&plan.ops)?;
+        reconciler.applied(Instant::now());
+        let outcome = Outcome {
+            desired: desired.clone(),
+            service_ids: reconciler.service_ids(),
+            backend_ids: reconciler.backend_ids(),
+            usage: reconciler.usage(),
+            errors: plan.shortages.iter().map(ToString::to_string).collect(),
+            again_at: plan.again_at,
+            writes: plan.ops.len(),
+        };
+        self.reconciler = Some(reconciler);
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,338 @@
+//! The loop: events of the stream and of the node in, syncs out.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use fairway_datapath::table::Tables;
+use fairway_proto::control::{Applied, Node, Rejected, Version, subscribe_request::Body};
+use fairway_proto::model::Cluster;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::engine::{Engine, Outcome};
+use super::received::{Complete, Received};
+use super::stream::{Client, Event};
+use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
+use crate::health::Metrics;
+use crate::resolve::LocalNode;
+
+/// Bursts of changes become one sync in this time; a single change waits for nothing.
+const BURST: Duration = Duration::from_millis(10);
+/// The state on disk is written at most this often.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// A state of the cluster that may be served.
+#[derive(Clone)]
+struct Accepted {
+    version: Version,
+    cluster: Arc<Cluster>,
+    origin: Origin,
+}
+
+type Saved = Option<(Version, Arc<Cluster>)>;
+
+/// Everything that the loop holds.
+pub(super) struct Serving<T> {
+    /// None only while a sync runs.
+    engine: Option<Engine<T>>,
+    state: watch::Sender<Arc<SyncState>>,
+    node: watch::Receiver<LocalNode>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    received: Received,
+    accepted: Option<Accepted>,
+    rejection: Option<String>,
+    /// The control plane's name, for people.
+    control_plane: String,
+    events: mpsc::Receiver<Event>,
+    answer: watch::Sender<Option<Body>>,
+    applied: watch::Sender<Option<Version>>,
+    about_node: watch::Sender<Node>,
+    about_node_base: Node,
+    saved: watch::Sender<Saved>,
+    saver: JoinHandle<()>,
+    /// When the next sync is due, and since when it is waited for.
+    due: Option<(Instant, Instant)>,
+    last_sync: Option<Instant>,
+}
+
+impl<T: Tables + Send + 'static> Serving<T> {
+    pub(super) async fn start(
+        tables: Arc<Mutex<T>>,
+        state: watch::Sender<Arc<SyncState>>,
+        options: Options,
+        stop: CancellationToken,
+    ) -> Result<Self, T::Error> {
+        let engine = Engine::open(tables, options.limits)?;
+        let accepted = from_disk(&options.state_dir);
+        let (answer, answers) = watch::channel(None);
+        let (applied, applieds) = watch::channel(accepted.as_ref().map(|accepted| accepted.version));
+        let base = Node {
+            name: options.node.borrow().name.clone(),
+            pod_cidrs: options.pod_cidrs.iter().map(ToString::to_string).collect(),
+            ..Node::default()
+        };
+        let (about_node, about_nodes) = watch::channel(about(&base, &options.node.borrow()));
+        let (sender, events) = mpsc::channel(16);
+        let control_plane = options.source.as_ref().map(super::Source::name).unwrap_or_default();
+        if let Some(source) = options.source {
+            let reports = options.reports;
+            let client = Client {
+                source,
+                node: about_nodes,
+                applied: applieds,
+                answer: answers,
+                reports,
+                events: sender,
+            };
+            tokio::spawn(client.run());
+        }
+        let (saved, to_save) = watch::channel(None);
+        let saver = tokio::spawn(save_all(options.state_dir, to_save, stop.clone()));
+        let mut serving = Self {
+            engine: Some(engine),
+            state,
+            node: options.node,
+            metrics: options.metrics,
+            stop,
+            received: Received::default(),
+            accepted,
+            rejection: None,
+            control_plane,
+            events,
+            answer,
+            applied,
+            about_node,
+            about_node_base: base,
+            saved,
+            saver,
+            due: None,
+            last_sync: None,
+        };
+        serving.trigger();
+        Ok(serving)
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut stream = true;
+        loop {
+            let due = self.due.map(|(at, _)| tokio::time::Instant::from_std(at));
+            tokio::select! {
+                event = self.events.recv(), if stream => match event {
+                    Some(event) => self.on_event(event),
+                    None => stream = false,
+                },
+                Ok(()) = self.node.changed() => self.on_node(),
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                    self.sync().await;
+                }
+                () = self.stop.cancelled() => break,
+            }
+        }
+        drop(self.saved);
+        if let Err(error) = self.saver.await {
+            error!("saving the last state failed: {error}");
+        }
+    }
+
+    /// A sync is needed: now, or when the burst that this belongs to may be over.
+    fn trigger(&mut self) {
+        let now = Instant::now();
+        let at = self.last_sync.map_or(now, |last| now.max(last + BURST));
+        let since = self.due.map_or(now, |(_, since)| since);
+        self.due = Some((at, since));
+        self.metrics.queued();
+    }
+
+    fn on_node(&mut self) {
+        let node = self.node.borrow_and_update().clone();
+        info!(addresses = ?node.addresses, "this node's addresses or zone have changed");
+        let about = about(&self.about_node_base, &node);
+        self.about_node.send_if_modified(|sent| {
+            let changed = *sent != about;
+            *sent = about;
+            changed
+        });
+        self.trigger();
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected => self.on_connected(),
+            Event::Disconnected { reason } => self.on_disconnected(reason),
+            Event::Response(response) => match self.received.take(*response) {
+                None => {}
+                Some(Complete::Accepted { version, cluster }) => {
+                    debug!(epoch = version.epoch, number = version.number, "received");
+                    self.rejection = None;
+                    self.applied.send_replace(Some(version));
+                    self.accepted = Some(Accepted { version, cluster, origin: Origin::ControlPlane });
+                    self.trigger();
+                }
+                Some(Complete::Rejected { version, reason }) => self.reject(version, reason),
+            },
+        }
+    }
+
+    fn on_connected(&mut self) {
+        info!(control_plane = %self.control_plane, "connected");
+        match &self.accepted {
+            Some(accepted) => self.received.restart(&accepted.cluster),
+            None => self.received.restart(&Cluster::default()),
+        }
+        let connected =
+            ControlPlane::Connected { address: self.control_plane.clone(), since: SystemTime::now() };
+        self.publish(|state| state.control_plane = connected);
+    }
+
+    fn on_disconnected(&mut self, reason: String) {
+        let again = match &self.state.borrow().control_plane {
+            ControlPlane::Disconnected { since, reason, .. } => Some((*since, reason.clone())),
+            _ => None,
+        };
+        if again.as_ref().is_none_or(|(_, before)| *before != reason) {
+            warn!(control_plane = %self.control_plane, "{reason}; the last state stays in force");
+        }
+        let since = again.map_or_else(SystemTime::now, |(since, _)| since);
+        let address = self.control_plane.clone();
+        self.publish(|state| state.control_plane = ControlPlane::Disconnected { address, since, reason });
+    }
+
+    fn reject(&mut self, version: Version, reason: String) {
+        warn!(epoch = version.epoch, number = version.number, "rejected: {reason}");
+        self.answer
+            .send_replace(Some(Body::Rejected(Rejected { version: Some(version), reason: reason.clone() })));
+        self.publish(|state| {
+            state.errors.retain(|error| Some(error) != self.rejection.as_ref());
+            state.errors.insert(0, reason.clone());
+        });
+        self.rejection = Some(reason);
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut SyncState)) {
+        self.state.send_modify(|state| change(Arc::make_mut(state)));
+    }
+
+    async fn sync(&mut self) {
+        let since = self.due.take().map_or_else(Instant::now, |(_, since)| since);
+        let (Some(accepted), Some(mut engine)) = (self.accepted.clone(), self.engine.take()) else {
+            return;
+        };
+        let node = self.local_node(&accepted.cluster);
+        let started = Instant::now();
+        let cluster = accepted.cluster.clone();
+        let for_sync = node.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let outcome = engine.sync(&cluster, &for_sync);
+            (engine, outcome)
+        });
+        let Ok((engine, outcome)) = done.await else {
+            // Only a panic ends here; the process is not to go on half-alive.
+            error!("the sync failed unexpectedly; the agent stops, and what is in force stays");
+            self.stop.cancel();
+            return;
+        };
+        self.engine = Some(engine);
+        let now = Instant::now();
+        self.last_sync = Some(now);
+        self.metrics.synced(now - started, now - since, outcome.writes);
+        if let Some(at) = outcome.again_at {
+            self.due = Some((self.due.map_or(at, |(due, _)| due.min(at)), since));
+        }
+        self.finish(&accepted, node, outcome);
+    }
+
+    /// The node with the zone that its Node object has, if it is told no other.
+    fn local_node(&self, cluster: &Cluster) -> LocalNode {
+        let mut node = self.node.borrow().clone();
+        if node.zone.is_none() {
+            node.zone = cluster.nodes.get(&node.name).and_then(|object| object.zone.clone());
+        }
+        node
+    }
+
+    fn finish(&self, accepted: &Accepted, node: LocalNode, outcome: Outcome) {
+        let in_force = outcome.in_force();
+        let version = accepted.version;
+        log(&self.state.borrow(), &outcome, version);
+        if in_force {
+            self.answer.send_replace(Some(Body::Applied(Applied { version: Some(version) })));
+        } else if !outcome.errors.is_empty() {
+            let reason = outcome.errors.join("; ");
+            self.answer.send_replace(Some(Body::Rejected(Rejected { version: Some(version), reason })));
+        }
+        if accepted.origin == Origin::ControlPlane {
+            self.saved.send_replace(Some((version, accepted.cluster.clone())));
+        }
+        self.publish(|state| {
+            state.node = node;
+            state.cluster = accepted.cluster.clone();
+            state.origin = accepted.origin;
+            state.desired = outcome.desired;
+            state.service_ids = Arc::new(outcome.service_ids);
+            state.backend_ids = Arc::new(outcome.backend_ids);
+            state.usage = outcome.usage;
+            state.errors = self.rejection.iter().cloned().chain(outcome.errors).collect();
+            if in_force {
+                state.applied = Some(version);
+                state.applied_at = Some(SystemTime::now());
+            }
+        });
+    }
+}
+
+/// Says what is new; what was said before is not said again.
+fn log(before: &SyncState, outcome: &Outcome, version: Version) {
+    for error in outcome.errors.iter().filter(|error| !before.errors.contains(error)) {
+        error!("{error}");
+    }
+    for problem in outcome.desired.problems.iter().filter(|it| !before.desired.problems.contains(it)) {
+        warn!("{problem}");
+    }
+    if outcome.in_force() && before.applied != Some(version) {
+        let (epoch, number, writes) = (version.epoch, version.number, outcome.writes);
+        info!(epoch, number, writes, frontends = outcome.usage.frontends, "applied");
+    }
+}
+
+fn about(base: &Node, node: &LocalNode) -> Node {
+    Node {
+        addresses: node.addresses.iter().map(ToString::to_string).collect(),
+        zone: node.zone.clone().unwrap_or_default(),
+        ..base.clone()
+    }
+}
+
+fn from_disk(state_dir: &std::path::Path) -> Option<Accepted> {
+    match disk::load(state_dir) {
+        Ok(Some((version, cluster))) => {
+            info!(services = cluster.services.len(), "serving the last state from disk");
+            Some(Accepted { version, cluster, origin: Origin::Disk })
+        }
+        Ok(None) => None,
+        Err(error) => {
+            warn!("the last state on disk: {}; what the kernel holds stays in force", chain(&error));
+            None
+        }
+    }
+}
+
+async fn save_all(state_dir: PathBuf, mut to_save: watch::Receiver<Saved>, stop: CancellationToken) {
+    while to_save.changed().await.is_ok() {
+        let Some((version, cluster)) = to_save.borrow_and_update().clone() else {
+            continue;
+        };
+        let dir = state_dir.clone();
+        let saved = tokio::task::spawn_blocking(move || disk::save(&dir, version, &cluster)).await;
+        if let Ok(Err(error)) = saved {
+            warn!("the last state cannot be kept in `{}`: {error}", state_dir.display());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SAVE_EVERY) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
