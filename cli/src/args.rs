@@ -136,8 +136,9 @@ pub(crate) enum Command {
   fairway trace --pod default/client --port 80      one pod, one port, before or after translation
   fairway trace --drops --count 1 --duration 30s    wait for the first loss
 
-All filters given must match. An address or a port matches before or after translation. Times are UTC.
-A socket's connect() does not tell its pod: --pod sees it by the backend's address only.")]
+All filters given must match; an address or port matches before or after translation.
+A connect() does not tell whose socket it is: --pod finds it by its backend only.
+Times are UTC.")]
     Trace(Trace),
     /// The version of this program
     Version,

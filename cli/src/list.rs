@@ -32,3 +32,6 @@ fn address_order(text: &str) -> (bool, Option<std::net::IpAddr>, String) {
     let address = text.parse().ok();
     (address.is_none(), address, text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
