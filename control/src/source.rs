@@ -13,6 +13,8 @@ mod pod;
 mod problem;
 mod reader;
 mod service;
+#[cfg(test)]
+pub(crate) mod tests;
 mod watch;
 
 pub(crate) use declaration::{Declarations, Declared, Family, Origin, Pod, Service, Target};

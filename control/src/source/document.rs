@@ -29,7 +29,8 @@ enum Value {
 /// # Errors
 /// The parser's words and the place, where there is one.
 pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, (String, Option<(u64, u64)>)> {
-    let options = serde_saphyr::options! { budget: None };
+    // `name: n` is a name, as for everybody who does not speak YAML 1.1.
+    let options = serde_saphyr::options! { budget: None, strict_booleans: true };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let at = error.location().map(|location| (location.line(), location.column()));
         let words = error.without_snippet().to_string();
