@@ -150,6 +150,8 @@ struct UpArguments {
     socket_lb: SocketLb,
 }
 
+pub(crate) use lab::progress;
+
 /// Runs the command line. Everything that moves the process into a namespace does so before a second thread starts.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();

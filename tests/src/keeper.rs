@@ -33,9 +33,11 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
     }
     let manifests = Manifests::new(state.manifests(), state.plan);
     let (changed, mut changes) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // One change that waits stands for all.
-        changed.try_send(()).ok();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading the files is an event too; and one change that waits stands for all.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            changed.try_send(()).ok();
+        }
     })?;
     watcher.watch(manifests.directory(), notify::RecursiveMode::NonRecursive)?;
     sync(&manifests, &broken, &kubelet);

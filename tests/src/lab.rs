@@ -12,10 +12,10 @@ mod state;
 mod wire;
 
 pub use cgroup::Cgroup;
-pub(crate) use enter::{binaries, search_path};
 pub use enter::{Place, command};
+pub(crate) use enter::{binaries, search_path};
 pub use handle::{Lab, Running};
-pub use life::{DownError, UpError, clean_stale, down, up};
+pub use life::{DownError, UpError, clean_stale, down, keep_logs, up};
 pub use manifests::{ManifestError, Manifests, Object};
 pub use netns::Netns;
 pub use plan::{Families, Plan, SocketLb};

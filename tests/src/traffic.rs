@@ -6,7 +6,7 @@ mod redis;
 mod runner;
 mod serve;
 
-pub use ask::{Failure, Kind, Outcome, Query, ask};
+pub use ask::{Failure, Kind, Outcome, Query, ask, http_status, page};
 pub use load::{Load, LoadReport};
 pub use redis::{redis, redis_command};
 pub use runner::{Runner, RunningLoad, run};

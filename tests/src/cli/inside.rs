@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use fairway_tests::lab::Place;
-use fairway_tests::traffic::{Kind, Outcome, Query, ask, redis_command};
+use fairway_tests::traffic::{Kind, Outcome, Query, ask, page, redis_command};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -32,7 +32,10 @@ enum Protocol {
     Tcp,
     Udp,
     UdpUnconnected,
+    /// An answer of `serve` over HTTP.
     Http,
+    /// Any page, printed as it is.
+    Page,
     Redis,
 }
 
@@ -70,6 +73,13 @@ pub(super) async fn request(arguments: RequestArguments) -> anyhow::Result<ExitC
         Protocol::Udp => Kind::Udp,
         Protocol::UdpUnconnected => Kind::UdpUnconnected,
         Protocol::Http => Kind::Http,
+        Protocol::Page => {
+            let page =
+                tokio::time::timeout(Duration::from_secs_f64(arguments.timeout), page(arguments.address));
+            let (status, body) = page.await.context("no answer")??;
+            print!("{body}");
+            return Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Protocol::Redis => {
             let words: Vec<&str> = arguments.words.iter().map(String::as_str).collect();
             if words.is_empty() {

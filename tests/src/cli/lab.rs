@@ -109,7 +109,9 @@ pub(super) fn down(id: Option<&str>) -> anyhow::Result<()> {
         (Some(id), _) => all.iter().find(|lab| lab.id == id),
         (None, [one]) => Some(one),
         (None, []) => None,
-        (None, _) => all.iter().find(|lab| lab.alive()).filter(|_| all.iter().filter(|l| l.alive()).count() == 1),
+        (None, _) => {
+            all.iter().find(|lab| lab.alive()).filter(|_| all.iter().filter(|l| l.alive()).count() == 1)
+        }
     };
     for (id, problem) in clean_stale() {
         eprintln!("fairway-lab: clean-up of dead lab `{id}`: {problem}");

@@ -125,7 +125,10 @@ impl Sandbox {
 
     async fn sandbox(&self) -> Result<Vec<IpAddr>, String> {
         let Some(number) = self.state.plan.number(&self.node) else {
-            return Err(format!("there is no node `{}`: use `fairway-lab apply`, which chooses one", self.node));
+            return Err(format!(
+                "there is no node `{}`: use `fairway-lab apply`, which chooses one",
+                self.node
+            ));
         };
         let cgroup = Cgroup::below_root(&self.place.cgroup).and_then(|cgroup| cgroup.create());
         cgroup.map_err(|error| format!("cgroup: {error}"))?;
@@ -193,7 +196,8 @@ impl Sandbox {
     /// What containers may ask for by `fieldRef`.
     fn fields(&self) -> BTreeMap<&'static str, String> {
         let (namespace, name) = self.name.split_once('/').unwrap_or(("default", &self.name));
-        let addresses = lock(&self.states).get(&self.name).map(|pod| pod.addresses.clone()).unwrap_or_default();
+        let addresses =
+            lock(&self.states).get(&self.name).map(|pod| pod.addresses.clone()).unwrap_or_default();
         let first = |addresses: &[IpAddr]| addresses.first().map(ToString::to_string).unwrap_or_default();
         let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let number = self.state.plan.number(&self.node).unwrap_or_default();

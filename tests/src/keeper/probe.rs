@@ -1,6 +1,6 @@
 //! Readiness probes, made from the node as a kubelet makes them.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::pod::Sandbox;
 use crate::lab::{Netns, Place, command};
+use crate::traffic::http_status;
 
 /// How often a container that is not ready is asked, unless its period is shorter.
 const EAGER: Duration = Duration::from_millis(100);
@@ -69,16 +70,10 @@ async fn check(target: &Target, probe: &Probe, container: &Container, timeout: D
 }
 
 fn ask(to: SocketAddr, path: Option<&str>, timeout: Duration) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, timeout)?;
-    let Some(path) = path else { return Ok(()) };
-    stream.set_read_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
-    // "HTTP/1.1 200"
-    match head.get(9) {
-        Some(b'2' | b'3') => Ok(()),
-        _ => Err(io::Error::other(String::from_utf8_lossy(&head).into_owned())),
+    let Some(path) = path else { return TcpStream::connect_timeout(&to, timeout).map(drop) };
+    match http_status(to, path, timeout)? {
+        200..400 => Ok(()),
+        status => Err(io::Error::other(format!("HTTP status {status}"))),
     }
 }
 

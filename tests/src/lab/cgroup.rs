@@ -78,7 +78,8 @@ impl Cgroup {
         loop {
             match remove_tree(&self.path) {
                 Err(error)
-                    if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < Duration::from_secs(5) =>
+                    if error.raw_os_error() == Some(libc::EBUSY)
+                        && start.elapsed() < Duration::from_secs(5) =>
                 {
                     std::thread::sleep(Duration::from_millis(5));
                 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{Answer, Manifests, Place, PodState, Request, State, Status, command, down};
+use crate::traffic::http_status;
 
 /// A lab that is up.
 #[derive(Clone, Debug)]
@@ -69,6 +70,15 @@ impl Lab {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(serde_json::from_str(&line)?)
+    }
+
+    /// The HTTP status of the readiness page of a node's agent.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn agent_health(&self, node: &str) -> io::Result<u16> {
+        let page = (std::net::Ipv4Addr::LOCALHOST, 10256).into();
+        self.state.netns(node).within(|| http_status(page, "/readyz", Duration::from_secs(1)))
     }
 
     /// A pod by `NAMESPACE/NAME`.
@@ -138,11 +148,8 @@ impl Running {
     }
 
     /// Leaves the lab up.
-    #[must_use]
-    pub fn keep(self) -> Lab {
-        let lab = self.lab.clone();
+    pub fn keep(self) {
         std::mem::forget(self);
-        lab
     }
 }
 

@@ -29,7 +29,9 @@ pub enum UpError {
     #[error("network labs need root: run this as root, or with sudo")]
     NotRoot,
     /// It is there already.
-    #[error("lab `{id}` is up already: take it down first with `fairway-lab down --id {id}`, or choose another --id")]
+    #[error(
+        "lab `{id}` is up already: take it down first with `fairway-lab down --id {id}`, or choose another --id"
+    )]
     Already {
         /// Its id.
         id: String,
@@ -68,7 +70,9 @@ pub enum UpError {
         source: io::Error,
     },
     /// Not everything was ready in time. The lab is left as it is.
-    #[error("not ready: {missing}\nlogs: {logs}\nthe lab is left as it is: `fairway-lab status --id {id}`, then `fairway-lab down --id {id}`")]
+    #[error(
+        "not ready: {missing}\nlogs: {logs}\nthe lab is left as it is: `fairway-lab status --id {id}`, then `fairway-lab down --id {id}`"
+    )]
     NotReady {
         /// What is missing.
         missing: String,
@@ -223,6 +227,20 @@ pub fn down(state: &State) -> Result<(), DownError> {
     note("pins", remove_tree(&state.pins(None)));
     note("directory", remove_tree(&state.directory()));
     if errors.is_empty() { Ok(()) } else { Err(DownError(errors)) }
+}
+
+/// Copies a lab's logs to where they outlive it, and says where.
+///
+/// # Errors
+/// They cannot be read or written.
+pub fn keep_logs(state: &State) -> io::Result<PathBuf> {
+    let to = std::env::temp_dir().join(format!("fairway-lab-{}-logs", state.id));
+    fs::create_dir_all(&to)?;
+    for entry in fs::read_dir(state.directory().join("logs"))? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(to)
 }
 
 fn end_keeper(state: &State) -> io::Result<()> {

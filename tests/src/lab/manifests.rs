@@ -185,6 +185,14 @@ impl Manifests {
         Ok(objects)
     }
 
+    /// Adds or replaces objects as they are.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn put(&self, objects: &[Object]) -> Result<(), ManifestError> {
+        self.write(objects)
+    }
+
     /// Removes the objects that a file or directory names. What is not there is a success.
     ///
     /// # Errors
@@ -205,7 +213,9 @@ impl Manifests {
         let file = format!("{kind}.{}.yaml", name.replace('/', ".")).to_lowercase();
         let path = self.directory.join(file);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ManifestError::File { path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(ManifestError::File { path, source })
+            }
             _ => Ok(()),
         }
     }

@@ -85,7 +85,10 @@ impl Netns {
         if fs::metadata("/proc/1/ns/net").is_ok_and(|host| {
             file.metadata().is_ok_and(|own| (own.st_dev(), own.st_ino()) == (host.st_dev(), host.st_ino()))
         }) {
-            return Err(io::Error::other(format!("`{}` is the machine's own namespace", self.path.display())));
+            return Err(io::Error::other(format!(
+                "`{}` is the machine's own namespace",
+                self.path.display()
+            )));
         }
         Ok(setns(file.as_fd(), CloneFlags::CLONE_NEWNET)?)
     }
@@ -116,6 +119,9 @@ impl Netns {
 
 fn in_thread<T: Send>(job: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        scope.spawn(job).join().unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
+        scope
+            .spawn(job)
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
     })
 }

@@ -56,7 +56,8 @@ pub(super) fn build(state: &State) -> Result<(), WireError> {
     netlink_in(&client, async |netlink| {
         let index = netlink.index("eth0").await?;
         for range in state.plan.external() {
-            let node1 = state.plan.node(1).iter().map(IpNet::addr).find(|via| is_same_family(*via, range.addr()));
+            let node1 =
+                state.plan.node(1).iter().map(IpNet::addr).find(|via| is_same_family(*via, range.addr()));
             if let Some(via) = node1 {
                 netlink.route(index, range, via).await?;
             }
@@ -93,7 +94,9 @@ fn plug(
         let moved = LinkUnspec::new_with_index(peer).setns_by_fd(target.as_raw_fd()).build();
         netlink.set(moved, "the device's namespace").await?;
         let (own, bridge) = (netlink.index(port).await?, netlink.index(BRIDGE).await?);
-        netlink.set(LinkUnspec::new_with_index(own).controller(bridge).up().build(), "the port of the bridge").await
+        netlink
+            .set(LinkUnspec::new_with_index(own).controller(bridge).up().build(), "the port of the bridge")
+            .await
     })?;
     netlink_in(netns, async |netlink| {
         let index = netlink.index("eth0").await?;
@@ -112,11 +115,7 @@ fn plug(
 struct Netlink(Handle);
 
 impl Netlink {
-    async fn link(
-        &self,
-        link: LinkMessage,
-        what: &str,
-    ) -> Result<(), WireError> {
+    async fn link(&self, link: LinkMessage, what: &str) -> Result<(), WireError> {
         self.0.link().add(link).execute().await.map_err(|source| netlink_error(what, source))
     }
 

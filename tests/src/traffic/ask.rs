@@ -1,6 +1,6 @@
 //! One question to a server, and what came of it.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -161,16 +161,32 @@ pub(super) async fn line(stream: &mut BufReader<TcpStream>, size: usize) -> io::
 }
 
 async fn http(query: Query, ends: &mut Ends) -> io::Result<Reply> {
-    let mut stream = connect(query.to, query.source_port).await?;
+    let stream = connect(query.to, query.source_port).await?;
     *ends = Ends { local: stream.local_addr().ok(), peer: stream.peer_addr().ok() };
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", query.to);
+    match get(stream, query.to).await? {
+        (200, body) => Ok(serde_json::from_str(&body)?),
+        (status, body) => Err(io::Error::other(format!("HTTP status {status}: {body}"))),
+    }
+}
+
+/// Status and body of an HTTP GET.
+///
+/// # Errors
+/// No connection, or no HTTP answer.
+pub async fn page(to: SocketAddr) -> io::Result<(u16, String)> {
+    get(connect(to, 0).await?, to).await
+}
+
+async fn get(mut stream: TcpStream, to: SocketAddr) -> io::Result<(u16, String)> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     stream.shutdown().await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(serde_json::from_str(body)?),
-        _ => Err(io::Error::other(format!("not a good answer: {answer:?}"))),
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    match (status, answer.split_once("\r\n\r\n")) {
+        (Some(status), Some((_, body))) => Ok((status, body.to_owned())),
+        _ => Err(io::Error::other(format!("not HTTP: {answer:?}"))),
     }
 }
 
@@ -194,6 +210,20 @@ async fn udp_unconnected(query: Query, ends: &mut Ends) -> io::Result<Reply> {
     Ok(serde_json::from_slice(buffer.get(..length).unwrap_or_default())?)
 }
 
+/// The status of an HTTP GET, for callers outside of any runtime.
+///
+/// # Errors
+/// No connection, or no HTTP answer.
+pub fn http_status(to: SocketAddr, path: &str, timeout: Duration) -> io::Result<u16> {
+    let mut stream = std::net::TcpStream::connect_timeout(&to, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| io::Error::other(format!("not HTTP: {line:?}")))
+}
+
 fn any(to: SocketAddr) -> IpAddr {
     if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
@@ -210,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn every_kind_of_question_gets_the_name_and_both_addresses() {
         let (port, http) = (free_port(), free_port());
-        let listeners = Listeners { tcp: vec![port], udp: vec![port], http: vec![http] };
+        let listeners = Listeners { tcp: vec![port], udp: vec![port], http: vec![http], linger: 0 };
         tokio::spawn(async move { serve("web", &listeners).await });
         for kind in [Kind::Tcp, Kind::Udp, Kind::UdpUnconnected, Kind::Http] {
             let to = SocketAddr::from(([127, 0, 0, 1], if kind == Kind::Http { http } else { port }));

@@ -122,9 +122,7 @@ mod tests {
     #[test]
     fn a_counter_counts_and_a_missing_key_is_null() {
         let store = Store::default();
-        let ask = |words: &[&str]| {
-            answer(&words.iter().map(ToString::to_string).collect::<Vec<_>>(), &store)
-        };
+        let ask = |words: &[&str]| answer(&words.iter().map(ToString::to_string).collect::<Vec<_>>(), &store);
         assert_eq!(ask(&["get", "hits"]), "$-1\r\n");
         assert_eq!(ask(&["INCR", "hits"]), ":1\r\n");
         assert_eq!(ask(&["INCR", "hits"]), ":2\r\n");

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +33,12 @@ pub struct Listeners {
     /// Answer HTTP requests on this port; repeatable.
     #[arg(long, value_name = "PORT")]
     pub http: Vec<u16>,
+    /// Go on for so many milliseconds after SIGTERM: Services need a moment to forget a backend.
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    pub linger: u64,
 }
 
-/// Serves until the process ends.
+/// Serves until SIGTERM, and a little longer.
 ///
 /// # Errors
 /// A port that cannot be bound.
@@ -49,10 +54,14 @@ pub async fn serve(name: &str, listeners: &Listeners) -> io::Result<()> {
     for port in &listeners.udp {
         tasks.spawn(datagrams(bind(*port).await?, name.clone()));
     }
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(io::Error::other)??;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        Some(done) = tasks.join_next() => done.map_err(io::Error::other)?,
+        _ = terminate.recv() => {
+            tokio::time::sleep(Duration::from_millis(listeners.linger)).await;
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Both families where the machine has IPv6.

@@ -21,12 +21,7 @@ use crate::lab::{Object, command, search_path};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Runs a container until the pod is to end.
-pub(super) async fn run(
-    pod: Arc<Sandbox>,
-    index: usize,
-    spec: Container,
-    mut ended: watch::Receiver<bool>,
-) {
+pub(super) async fn run(pod: Arc<Sandbox>, index: usize, spec: Container, mut ended: watch::Receiver<bool>) {
     let mut backoff = BACKOFF.0;
     loop {
         let how = match start(&pod, &spec) {
@@ -73,10 +68,9 @@ fn start(pod: &Sandbox, spec: &Container) -> io::Result<Child> {
         words.iter().flatten().map(|word| expand(word, &environment)).collect()
     };
     let words = [expanded(&spec.command), expanded(&spec.args)].concat();
-    let (program, arguments) =
-        words.split_first().filter(|_| spec.command.is_some()).ok_or_else(|| {
-            io::Error::other("no `command`: a lab runs programs of this machine and pulls no images")
-        })?;
+    let (program, arguments) = words.split_first().filter(|_| spec.command.is_some()).ok_or_else(|| {
+        io::Error::other("no `command`: a lab runs programs of this machine and pulls no images")
+    })?;
     let log = File::options().create(true).append(true).open(pod.log())?;
     let mut command = Command::from(command(&pod.place, program)?);
     command.args(arguments).env_clear().env("PATH", search_path()?).envs(environment);
@@ -145,9 +139,7 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
 }
 
 /// `NAME_SERVICE_HOST` and `NAME_SERVICE_PORT` of the Services, by namespace.
-pub(in crate::keeper) fn service_environment(
-    objects: &[Object],
-) -> BTreeMap<String, Vec<(String, String)>> {
+pub(in crate::keeper) fn service_environment(objects: &[Object]) -> BTreeMap<String, Vec<(String, String)>> {
     let mut all: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for object in objects.iter().filter(|object| object.kind() == "Service") {
         let spec = serde_json::from_value::<Service>(object.value.clone()).ok().and_then(|s| s.spec);

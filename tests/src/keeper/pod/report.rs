@@ -49,12 +49,13 @@ async fn tell(
     told: &tokio::sync::watch::Receiver<Told>,
 ) -> bool {
     let (namespace, name) = pod.name.split_once('/').unwrap_or(("default", &pod.name));
-    let request =
-        SetStatusRequest { namespace: namespace.into(), name: name.into(), ready, terminating };
+    let request = SetStatusRequest { namespace: namespace.into(), name: name.into(), ready, terminating };
     let mut said = false;
     loop {
         let sent = match connect(pod.state.agent_socket(&pod.node)).await {
-            Ok(channel) => PodsClient::new(channel).set_status(request.clone()).await.map_err(|e| e.to_string()),
+            Ok(channel) => {
+                PodsClient::new(channel).set_status(request.clone()).await.map_err(|e| e.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         match sent {

@@ -1,0 +1,143 @@
+//! What happens when parts of Fairway stop.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use fairway_tests::lab::{Families, Lab, Owner, SocketLb, State, clean_stale, labs, up};
+use fairway_tests::traffic::{Kind, Load, Query};
+use fairway_tests::{eventually, eventually_within};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Tally;
+use super::world::{LOCAL_POD, Position, REMOTE_POD, World};
+
+pub(crate) const NAMES: [&str; 4] = [
+    "a_killed_agent_costs_no_connection_and_its_successor_takes_over",
+    "an_agent_serves_from_disk_while_the_control_plane_is_away",
+    "a_second_agent_on_a_node_is_refused",
+    "a_lab_whose_keeper_died_is_cleaned_up",
+];
+
+pub(crate) async fn run(world: &World, tally: &mut Tally) {
+    let [killed, disk, second, stale] = NAMES.map(|name| format!("{}/{name}", world.name()));
+    tally.run(&killed, agent_killed(world)).await;
+    tally.run(&second, second_agent(world)).await;
+    tally.run(&disk, from_disk(world)).await;
+    if world.socket_lb == SocketLb::Off {
+        tally.run(&stale, stale_lab()).await;
+    }
+}
+
+async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(15);
+    let ready = || async { lab.agent_health(node).map_err(|error| error.to_string()) };
+    eventually_within(limit, "the agent is ready", ready, |status| *status == Ok(200)).await?.ok();
+    Ok(())
+}
+
+// S103, S41
+async fn agent_killed(world: &World) -> anyhow::Result<()> {
+    let mut running = Vec::new();
+    let frontends = [
+        (Position::PodSameNode, (LOCAL_POD.cluster_ip(false), 80)),
+        (Position::PodSameNode, (REMOTE_POD.cluster_ip(true), 80)),
+        (Position::NodeProcess, (REMOTE_POD.cluster_ip(false), 80)),
+        (Position::External, (world.node_address(1, false), REMOTE_POD.node_port())),
+        (Position::External, (world.node_address(1, true), LOCAL_POD.node_port())),
+    ];
+    for (from, to) in frontends {
+        for (kind, one_connection) in [(Kind::Tcp, false), (Kind::Tcp, true), (Kind::Udp, false)] {
+            let load =
+                Load { query: Query::new(kind, to.into()), every: Duration::from_millis(10), one_connection };
+            running.push((from, to, kind, one_connection, world.client(from).start_load(load).await?));
+        }
+    }
+    world.lab.stop("node1", true)?;
+    // A while without any agent: as long as it takes to make a hundred connections.
+    for _ in 0..100 {
+        world.ask_name(Position::PodSameNode, (REMOTE_POD.cluster_ip(false), 80)).await?;
+    }
+    world.lab.start("node1")?;
+    let taken_over = wait_agent(&world.lab, "node1").await;
+    let mut wrong = Vec::new();
+    for (from, to, kind, one_connection, load) in running {
+        let report = world.client(from).stop_load(load).await?;
+        if report.failed() > 0 || report.asked < 10 {
+            let how = if one_connection { "one connection" } else { "new connections" };
+            wrong.push(format!("{kind:?} from {} to {to:?}, {how}: {report:?}", from.name()));
+        }
+    }
+    taken_over?;
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n    "));
+    Ok(())
+}
+
+// S104
+async fn from_disk(world: &World) -> anyhow::Result<()> {
+    let lab = &world.lab;
+    lab.stop("control", false)?;
+    lab.stop("node1", false)?;
+    // As after a reboot: nothing is left in the kernel.
+    fs::remove_dir_all(lab.state.pins(Some("node1"))).context("pins")?;
+    lab.start("node1")?;
+    let mut served = Ok(());
+    for (service, v6) in [(LOCAL_POD, false), (REMOTE_POD, true)] {
+        for from in [Position::PodSameNode, Position::External] {
+            let to = match from {
+                Position::External => (world.node_address(1, v6), service.node_port()),
+                _ => (service.cluster_ip(v6), 80),
+            };
+            let what = format!("{} from {} without a control plane", service.name, from.name());
+            let asked = eventually(
+                &what,
+                || world.ask_name(from, to),
+                |name| name.as_deref().ok() == Some(service.name),
+            );
+            served = served.and(asked.await.map(drop));
+        }
+    }
+    lab.start("control")?;
+    served?;
+    wait_agent(lab, "node1").await
+}
+
+async fn second_agent(world: &World) -> anyhow::Result<()> {
+    let status = world.lab.status()?;
+    let agent = status.processes.iter().find(|process| process.name == "node1").context("no agent")?;
+    let pid = agent.pid.context("the agent does not run")?;
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
+    let arguments = line.split('\0').skip(1).filter(|argument| !argument.is_empty());
+    let mut command = tokio::process::Command::from(world.lab.command("node1", "fairway-agent")?);
+    command.args(arguments).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(10), command.output()).await;
+    let output = output.context("it runs on beside the first")??;
+    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+    ensure!(!output.status.success(), "it ended with success: {said}");
+    ensure!(said.contains("already") || said.contains("another"), "it does not say why: {said}");
+    ensure!(world.lab.status()?.processes.iter().all(|process| process.pid.is_some()), "the first one ended");
+    let name = world.ask_name(Position::PodSameNode, (REMOTE_POD.cluster_ip(false), 80)).await?;
+    ensure!(name == REMOTE_POD.name, "afterwards: {name}");
+    Ok(())
+}
+
+async fn stale_lab() -> anyhow::Result<()> {
+    let id = format!("suite-dead-{}", std::process::id());
+    let mut state = State::new(&id, std::path::Path::new(""), 1, Families::Ipv4, SocketLb::Off);
+    state.owner = Owner::of(std::process::id());
+    let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
+    let keeper = lab.state.keeper.context("no keeper")?;
+    kill(Pid::from_raw(keeper.pid.try_into()?), Signal::SIGKILL)?;
+    eventually("the keeper ends", || async { keeper.alive() }, |alive| !alive).await?;
+    let problems: Vec<_> = clean_stale().into_iter().filter(|(other, _)| *other == id).collect();
+    ensure!(problems.is_empty(), "{problems:?}");
+    ensure!(labs().iter().all(|other| other.id != id), "the state is still there");
+    let left = fs::read_dir("/run/netns")?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&lab.state.prefix()));
+    ensure!(left.count() == 0, "namespaces are left");
+    ensure!(!lab.state.cgroup()?.path().exists(), "the cgroup is left");
+    ensure!(!lab.state.pins(None).exists(), "pins are left");
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The lab of the suite: its Services, and a client in every position.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::Context;
+use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
+use fairway_tests::traffic::{Kind, Query, Runner};
+
+/// Where a client is. Everything is seen from node1: "same" and "local" mean on it, "other" and "remote" on node2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    PodSameNode,
+    PodOtherNode,
+    NodeProcess,
+    External,
+}
+
+impl Position {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::PodSameNode, Self::PodOtherNode, Self::NodeProcess, Self::External];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::PodSameNode => "pod-same-node",
+            Self::PodOtherNode => "pod-other-node",
+            Self::NodeProcess => "node-process",
+            Self::External => "external",
+        }
+    }
+
+    fn target(self) -> &'static str {
+        match self {
+            Self::PodSameNode => "default/client-1",
+            Self::PodOtherNode => "default/client-2",
+            Self::NodeProcess => "node1",
+            Self::External => "client",
+        }
+    }
+}
+
+/// A lab with its clients.
+pub(crate) struct World {
+    pub(crate) lab: Running,
+    pub(crate) socket_lb: SocketLb,
+    runners: Vec<Runner>,
+    server: Child,
+}
+
+/// A Service of the suite; all its addresses follow from its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    number: u8,
+    /// Lines of the Service's spec besides addresses and ports.
+    spec: &'static str,
+}
+
+pub(crate) const LOCAL_POD: Service = service("local-pod", 1, "selector: {app: local-pod}");
+pub(crate) const REMOTE_POD: Service = service("remote-pod", 2, "selector: {app: remote-pod}");
+pub(crate) const HOST: Service = service("host-network", 3, "selector: {app: host-network}");
+pub(crate) const HOST_REMOTE: Service =
+    service("host-network-remote", 4, "selector: {app: host-network-remote}");
+pub(crate) const CLIENT_1: Service = service("client-1", 5, "selector: {app: client-1}");
+pub(crate) const CLIENT_2: Service = service("client-2", 6, "selector: {app: client-2}");
+/// The client outside, by an EndpointSlice of its own.
+pub(crate) const CLIENT_OUTSIDE: Service = service("client-outside", 7, "");
+pub(crate) const EMPTY: Service = service("empty", 8, "selector: {app: nothing}");
+/// Two backends whose readiness is that a file exists.
+pub(crate) const PAIR: Service = service("pair", 9, "selector: {app: pair}");
+pub(crate) const LOCAL_POLICY: Service =
+    service("local-policy", 10, "externalTrafficPolicy: Local\n  selector: {app: local-pod}");
+
+const SERVICES: [Service; 10] =
+    [LOCAL_POD, REMOTE_POD, HOST, HOST_REMOTE, CLIENT_1, CLIENT_2, CLIENT_OUTSIDE, EMPTY, PAIR, LOCAL_POLICY];
+
+const fn service(name: &'static str, number: u8, spec: &'static str) -> Service {
+    Service { name, number, spec }
+}
+
+impl Service {
+    pub(crate) fn cluster_ip(self, v6: bool) -> IpAddr {
+        self.address(v6, "10.96.1.", "fd00:10:96::")
+    }
+
+    pub(crate) fn balancer_ip(self, v6: bool) -> IpAddr {
+        self.address(v6, "203.0.113.", "fd00:203::")
+    }
+
+    pub(crate) fn external_ip(self, v6: bool) -> IpAddr {
+        self.address(v6, "198.51.100.", "fd00:198::")
+    }
+
+    pub(crate) fn node_port(self) -> u16 {
+        31_000 + u16::from(self.number)
+    }
+
+    fn address(self, v6: bool, four: &str, six: &str) -> IpAddr {
+        let number = 100 + self.number;
+        let text = if v6 { format!("{six}{number:x}") } else { format!("{four}{number}") };
+        text.parse().expect("a prefix and a number are an address")
+    }
+
+    fn manifest(self) -> String {
+        let (name, spec, port) = (self.name, self.spec, self.node_port());
+        let [c4, c6] = [false, true].map(|v6| self.cluster_ip(v6));
+        let [b4, b6] = [false, true].map(|v6| self.balancer_ip(v6));
+        let [e4, e6] = [false, true].map(|v6| self.external_ip(v6));
+        format!(
+            r#"---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  ipFamilies: [IPv4, IPv6]
+  clusterIP: {c4}
+  clusterIPs: ["{c4}", "{c6}"]
+  externalIPs: ["{e4}", "{e6}"]
+  ports:
+    - {{name: tcp, protocol: TCP, port: 80, targetPort: 8080, nodePort: {port}}}
+    - {{name: udp, protocol: UDP, port: 80, targetPort: 8080, nodePort: {port}}}
+  {spec}
+status:
+  loadBalancer: {{ingress: [{{ip: "{b4}"}}, {{ip: "{b6}"}}]}}
+"#
+        )
+    }
+}
+
+/// A pod that answers on port 8080 with its name.
+pub(crate) fn pod(name: &str, app: &str, node: &str, spec: &str, probe: &str) -> String {
+    format!(
+        r#"---
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {app}}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 1
+  {spec}
+  containers:
+    - name: server
+      image: fairway-lab
+      command: [fairway-lab, serve, --name, {name}, --tcp, "8080", --udp, "8080"]
+      readinessProbe: {{{probe}, periodSeconds: 1, failureThreshold: 1}}
+"#
+    )
+}
+
+pub(crate) const TCP_PROBE: &str = "tcpSocket: {port: 8080}";
+
+fn slice(name: &str, family: &str, address: IpAddr) -> String {
+    format!(
+        r#"---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, labels: {{kubernetes.io/service-name: client-outside}}}}
+addressType: {family}
+ports:
+  - {{name: tcp, protocol: TCP, port: 8080}}
+  - {{name: udp, protocol: UDP, port: 8080}}
+endpoints:
+  - {{addresses: ["{address}"]}}
+"#
+    )
+}
+
+impl World {
+    pub(crate) async fn up(socket_lb: SocketLb) -> anyhow::Result<Self> {
+        let id = format!("suite-{}-{}", socket_lb.flag(), std::process::id());
+        let mut state = State::new(&id, Path::new(""), 2, Families::Dual, socket_lb);
+        state.owner = Owner::of(std::process::id());
+        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
+        let lab = Running::new(lab);
+        lab.manifests().apply_text(&manifests(&lab))?;
+        for file in ["pair-1", "pair-2"] {
+            fs::write(ready_file(&lab, file), "")?;
+        }
+        wait_ready(&lab).await?;
+        let server = lab
+            .command("client", "fairway-lab")?
+            .args(["serve", "--name", "client-outside", "--tcp", "8080", "--udp", "8080"])
+            .spawn()?;
+        let runners = Position::ALL.iter().map(|position| Ok(Runner::start(&lab.place(position.target())?)?));
+        let runners = runners.collect::<anyhow::Result<_>>()?;
+        Ok(Self { lab, socket_lb, runners, server })
+    }
+
+    /// The client in a position.
+    pub(crate) fn client(&self, position: Position) -> &Runner {
+        let index = Position::ALL.iter().position(|other| *other == position);
+        index.and_then(|index| self.runners.get(index)).expect("there is one for each position")
+    }
+
+    /// `sockets-on` or `sockets-off`.
+    pub(crate) fn name(&self) -> &'static str {
+        if self.socket_lb == SocketLb::Off { "sockets-off" } else { "sockets-on" }
+    }
+
+    pub(crate) fn node_address(&self, number: u8, v6: bool) -> IpAddr {
+        of_family(self.lab.state.plan.node(number).iter().map(ipnet::IpNet::addr), v6)
+    }
+
+    pub(crate) fn client_address(&self, v6: bool) -> IpAddr {
+        of_family(self.lab.state.plan.client().iter().map(ipnet::IpNet::addr), v6)
+    }
+
+    pub(crate) fn pod_address(&self, name: &str, v6: bool) -> anyhow::Result<IpAddr> {
+        let pod = self.lab.pod(&format!("default/{name}"))?;
+        let found = pod.addresses.into_iter().find(|address| address.is_ipv6() == v6);
+        found.with_context(|| format!("pod {name} has no address of that family"))
+    }
+
+    pub(crate) fn ready_file(&self, pod: &str) -> std::path::PathBuf {
+        ready_file(&self.lab, pod)
+    }
+
+    /// Asks once by TCP from a position.
+    pub(crate) async fn ask_name(&self, from: Position, to: (IpAddr, u16)) -> anyhow::Result<String> {
+        let mut query = Query::new(Kind::Tcp, to.into());
+        query.timeout = Duration::from_millis(1500);
+        let outcome = self.client(from).ask(query).await?;
+        Ok(outcome.reply.map_or_else(|failure| format!("{failure:?}"), |reply| reply.name))
+    }
+
+    /// Copies the logs to where they outlive the lab.
+    pub(crate) fn keep_logs(&self) -> anyhow::Result<()> {
+        let to = fairway_tests::lab::keep_logs(&self.lab.state)?;
+        println!("logs: {}", to.display());
+        Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The lab's own clean-up ends it too.
+        self.server.kill().and_then(|()| self.server.wait()).ok();
+    }
+}
+
+fn of_family(mut addresses: impl Iterator<Item = IpAddr>, v6: bool) -> IpAddr {
+    addresses.find(|address| address.is_ipv6() == v6).expect("the suite's labs have both families")
+}
+
+fn ready_file(lab: &Lab, pod: &str) -> std::path::PathBuf {
+    lab.state.directory().join(format!("{pod}.ready"))
+}
+
+fn manifests(lab: &Lab) -> String {
+    let host = "hostNetwork: true";
+    let pods = [
+        pod("local-pod", "local-pod", "node1", "", TCP_PROBE),
+        pod("remote-pod", "remote-pod", "node2", "", TCP_PROBE),
+        pod("host-network", "host-network", "node1", host, TCP_PROBE),
+        pod("host-network-remote", "host-network-remote", "node2", host, TCP_PROBE),
+        pod("client-1", "client-1", "node1", "", TCP_PROBE),
+        pod("client-2", "client-2", "node2", "", TCP_PROBE),
+        pair(lab, 1, "pair"),
+        pair(lab, 2, "pair"),
+    ];
+    let outside = lab.state.plan.client();
+    let slices = outside.iter().map(|net| {
+        let v6 = net.addr().is_ipv6();
+        let (name, family) = if v6 { ("client-outside-v6", "IPv6") } else { ("client-outside-v4", "IPv4") };
+        slice(name, family, net.addr())
+    });
+    SERVICES.iter().map(|service| service.manifest()).chain(pods).chain(slices).collect()
+}
+
+/// One of the two backends of [`PAIR`], on the node of its number.
+pub(crate) fn pair(lab: &Lab, number: u8, app: &str) -> String {
+    let name = format!("pair-{number}");
+    let probe = format!("exec: {{command: [test, -e, {}]}}", ready_file(lab, &name).display());
+    pod(&name, app, &format!("node{number}"), "", &probe)
+}
+
+async fn wait_ready(lab: &Lab) -> anyhow::Result<()> {
+    let not_ready = || async {
+        let pods = lab.status().map(|status| status.pods).unwrap_or_default();
+        let waiting = pods.iter().filter(|pod| !pod.ready).map(|pod| (pod.name.clone(), pod.message.clone()));
+        (pods.len(), waiting.collect::<Vec<_>>())
+    };
+    let limit = Duration::from_secs(30);
+    let logs = lab.state.directory().join("logs");
+    let done = fairway_tests::eventually_within(limit, "pods not ready", not_ready, |(all, waiting)| {
+        *all == 8 && waiting.is_empty()
+    });
+    done.await.with_context(|| format!("logs: {}", logs.display()))?;
+    Ok(())
+}
