@@ -1,4 +1,5 @@
 //! The real `fairway` binary against an agent made of canned answers: every form of output, exit codes, streams.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "cli/agent.rs"]
 mod agent;

@@ -33,7 +33,7 @@ pub(in super::super) trait Tap: Send + Sync + 'static {
 
 /// A ring of events whose file descriptor is readable when one is there. It is the same descriptor as long as
 /// the ring lives.
-pub(in super::super) trait Ring: AsRawFd + Send + Sync + 'static {
+pub(in super::super) trait Ring: AsRawFd + Send + 'static {
     /// The next event, if there is one.
     fn next_event(&mut self) -> Option<Event>;
 }
