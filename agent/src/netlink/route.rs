@@ -115,6 +115,13 @@ impl Netlink {
         add.await.map_err(Error::refused("setting the default route through", gateway))
     }
 
+    /// The addresses of this node's pods that routes lead to.
+    pub(crate) async fn pod_routes(&self) -> Result<Vec<IpAddr>, Error> {
+        let routes = self.routes().await?;
+        let pods = routes.iter().filter(|route| is_own(route) && route.gateway.is_none());
+        Ok(pods.map(|route| route.destination.addr()).collect())
+    }
+
     /// Whether a route to exactly this range leads through this link.
     pub(crate) async fn has_route(&self, link: &Link, destination: IpNet) -> Result<bool, Error> {
         let routes = self.routes().await?;

@@ -99,8 +99,17 @@ impl Force {
         let record = state.find(&request.container_id, &request.interface).cloned();
         match record {
             Some(record) => self.remove(&mut state, &record).await,
-            None => Ok(()),
+            None => self.remove_unknown(&state, &request).await,
         }
+    }
+
+    /// Removes the device of a pod that was added before the state was lost, if there is one.
+    async fn remove_unknown(&self, state: &State, request: &DeleteRequest) -> Result<(), Error> {
+        let name = wiring::node_interface(&request.container_id, &request.interface);
+        if state.pods.iter().any(|record| record.node_interface == name) {
+            return Ok(());
+        }
+        Ok(self.netlink.delete_link(&name).await?)
     }
 
     pub(super) async fn collect(&self, request: CollectRequest) -> Result<(), Error> {
@@ -117,7 +126,7 @@ impl Force {
 
     pub(super) async fn ready(&self) -> Result<(), Error> {
         let state = self.state.lock().await;
-        self.pick(&state).map(|_| ())
+        self.pick(&state).await.map(|_| ())
     }
 
     pub(super) async fn set_status(&self, request: SetStatusRequest) -> Result<(), Error> {
@@ -168,20 +177,23 @@ impl Force {
     }
 
     /// Free addresses, and the state in which they are the last ones given out.
-    fn pick(&self, state: &State) -> Result<(Vec<IpAddr>, State), Error> {
+    async fn pick(&self, state: &State) -> Result<(Vec<IpAddr>, State), Error> {
         let cidrs = self.cidrs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if cidrs.is_empty() {
             return Err(Error::NoCidrs);
         }
+        let mut used = state.used();
+        // Pods that were added before the state was lost.
+        used.extend(self.netlink.pod_routes().await?);
         let mut next = state.clone();
-        match next.ipam.reserve(&cidrs, &state.used()) {
+        match next.ipam.reserve(&cidrs, &used) {
             Ok(addresses) => Ok((addresses, next)),
             Err(Exhausted { cidrs }) => Err(Error::Exhausted { cidrs }),
         }
     }
 
     async fn reserve(&self, state: &mut State, request: AddRequest) -> Result<Record, Error> {
-        let (addresses, mut next) = self.pick(state)?;
+        let (addresses, mut next) = self.pick(state).await?;
         let (pod_mac, node_mac) = wiring::macs(&request.container_id, &request.interface);
         let record = Record {
             node_interface: wiring::node_interface(&request.container_id, &request.interface),

@@ -12,10 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_agent::netlink::Netlink;
-use fairway_agent::pods::{Error, Options, Pods};
+use fairway_agent::pods::{CNI_CODE, Error, Options, Pods, service};
+use fairway_proto::node::pods_client::PodsClient;
 use fairway_proto::node::{
-    AddRequest, AddResponse, Attachment, CheckRequest, CollectRequest, DeleteRequest, SetStatusRequest,
+    AddRequest, AddResponse, Attachment, CheckRequest, CollectRequest, DeleteRequest, ReadyRequest,
+    SetStatusRequest,
 };
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 use world::{Fake, World};
 
 async fn open(directory: &Path, fake: &Arc<Fake>, cidrs: &[&str]) -> Pods {
@@ -222,10 +226,49 @@ fn a_restarted_agent_serves_its_pods_again_and_forgets_those_that_are_gone() {
         let pods = open(directory.path(), &fake, &cidrs).await;
         assert_eq!(pods.list(), before[1..]);
         assert!(pods.subscribe().borrow()[0].ready);
-        assert_eq!(*fake.attached.lock().unwrap(), [stays.node_interface.clone()]);
+        assert_eq!(*fake.attached.lock().unwrap(), std::slice::from_ref(&stays.node_interface));
         let known: BTreeSet<IpAddr> = fake.pods.lock().unwrap().keys().copied().collect();
         assert_eq!(known, addresses(&stays).into_iter().collect());
         exchange(&world, "stays", "node", addresses(&stays)[0]);
+    });
+}
+
+#[test]
+fn pods_of_a_lost_state_keep_their_addresses_until_they_are_deleted() {
+    let (world, fake) = (World::new(), Fake::new());
+    world.namespace("old");
+    world.namespace("new");
+    world.on_node(async || {
+        let (lost, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cidrs = ["10.99.1.0/29"];
+        let old = open(lost.path(), &fake, &cidrs).await.add(add(&world, "old")).await.unwrap();
+        let pods = open(kept.path(), &fake, &cidrs).await;
+        let new = pods.add(add(&world, "new")).await.unwrap();
+        assert_ne!(addresses(&new), addresses(&old));
+        exchange(&world, "old", "node", addresses(&old)[0]);
+        pods.delete(delete("old")).await.unwrap();
+    });
+    assert_eq!(node_devices(&world), 1);
+}
+
+#[test]
+fn a_refusal_carries_cnis_code_to_the_plugin() {
+    // S111
+    let (world, fake, directory) = (World::new(), Fake::new(), tempfile::tempdir().unwrap());
+    world.on_node(async || {
+        let pods = open(directory.path(), &fake, &[]).await;
+        let socket = directory.path().join("agent.sock");
+        let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+        let server = tonic::transport::Server::builder().add_service(service(pods));
+        tokio::spawn(server.serve_with_incoming(incoming));
+        let uri = format!("unix://{}", socket.display());
+        let mut client = PodsClient::connect(uri).await.unwrap();
+        let status = client.ready(ReadyRequest {}).await.unwrap_err();
+        assert_eq!(status.metadata().get(CNI_CODE).unwrap(), "11");
+        let status = client.add(AddRequest::default()).await.unwrap_err();
+        assert_eq!(status.metadata().get(CNI_CODE).unwrap(), "4");
+        assert_eq!(status.message(), "`container_id` is missing in the request");
+        client.delete(delete("never-added")).await.unwrap();
     });
 }
 
