@@ -3,6 +3,7 @@
 mod layers;
 mod parse;
 mod settings;
+mod show;
 #[cfg(test)]
 mod tests;
 

@@ -1,3 +1,136 @@
 //! The node agent's command line.
 
-fn main() {}
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use fairway_agent::config::{Error, Loaded, SETTINGS, Setting, Shape, Sources};
+use fairway_agent::{Config, node};
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let loaded = match load(&matches) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error, 2),
+    };
+    match matches.subcommand() {
+        Some(("config", options)) => {
+            print(&loaded, options.get_one::<String>("output").is_some_and(|o| o == "json"))
+        }
+        Some(("cleanup", _)) => match node::cleanup(&loaded.config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, error.exit_code()),
+        },
+        _ => run(loaded.config),
+    }
+}
+
+fn command() -> Command {
+    let config = Command::new("config").about("Print every setting, its value and where it was set").arg(
+        Arg::new("output").short('o').long("output").value_parser(["table", "json"]).help("How to print it"),
+    );
+    let cleanup = Command::new("cleanup")
+        .about("Detach all programs and remove all maps: Services stop being served on this node");
+    Command::new("fairway-agent")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The Fairway node agent: serves Services and connects pods on this node")
+        .after_help("Every flag is also a key of the settings file, and an environment variable with the prefix FAIRWAY_.")
+        .args_conflicts_with_subcommands(false)
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .global(true)
+                .value_parser(value_parser!(PathBuf))
+                .env("FAIRWAY_CONFIG")
+                .help("The settings file, TOML"),
+        )
+        .args(SETTINGS.iter().map(argument))
+        .subcommand(config)
+        .subcommand(cleanup)
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let help = match setting.default {
+        "" | "false" => setting.help.to_owned(),
+        default => format!("{} [default: {default}]", setting.help),
+    };
+    let arg = Arg::new(setting.key).long(setting.key).global(true).help(help);
+    match setting.shape {
+        Shape::One => arg.value_name(setting.placeholder).action(ArgAction::Set),
+        Shape::Many => arg.value_name(setting.placeholder).action(ArgAction::Append),
+        Shape::Switch => arg.action(ArgAction::SetTrue),
+    }
+}
+
+fn load(matches: &ArgMatches) -> Result<Loaded, Error> {
+    let mut flags = BTreeMap::new();
+    for setting in SETTINGS {
+        match setting.shape {
+            Shape::Switch if matches.get_flag(setting.key) => {
+                flags.insert(setting.key, vec!["true".to_owned()]);
+            }
+            Shape::Switch => {}
+            Shape::One | Shape::Many => {
+                if let Some(texts) = matches.get_many::<String>(setting.key) {
+                    flags.insert(setting.key, texts.cloned().collect());
+                }
+            }
+        }
+    }
+    let file = matches.get_one::<PathBuf>("config").map(|path| read(path)).transpose()?;
+    let hostname = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
+    Config::load(&Sources {
+        flags,
+        env: &|name| std::env::var(name).ok(),
+        file,
+        hostname: hostname.unwrap_or_default(),
+    })
+}
+
+fn read(path: &Path) -> Result<(PathBuf, String), Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    Ok((path.to_owned(), text))
+}
+
+fn print(loaded: &Loaded, json: bool) -> ExitCode {
+    let text = if json { loaded.json() } else { loaded.table() };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(&error, 1),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // Before anything speaks TLS.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is there already");
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(node::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+/// One line: what failed and why.
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let mut text = format!("fairway-agent: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    eprintln!("{text}");
+    ExitCode::from(code)
+}

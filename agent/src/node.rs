@@ -1,16 +1,39 @@
 //! Assembles the agent: data path, network, pods, sync, and the servers.
 
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+mod cleanup;
+mod error;
+mod host;
+mod lock;
+mod network;
+mod routes;
+mod servers;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use fairway_datapath::Datapath;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::health::Metrics;
+use crate::config::{Config, SocketLb};
+use crate::health::{self, Metrics};
 use crate::netlink::Netlink;
-use crate::pods::Pods;
-use crate::sync::SyncState;
+use crate::pods::{self, Pods};
+use crate::reconcile::Limits;
+use crate::sync::{self, SyncState, chain};
+pub use cleanup::cleanup;
+pub use error::Error;
+use network::Network;
+
+/// How often silent connections are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(10);
+/// How long tasks have to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the rooms of a running agent share.
 pub struct Shared {
@@ -28,4 +51,199 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// When the agent started.
     pub started: Instant,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Everything that is in force stays in force.
+///
+/// # Errors
+///
+/// What the agent cannot run without, with the next step.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let signals = stop_signal()?;
+    host::check(&config)?;
+    let _only = lock::take(&config.state_dir)?;
+    let listener = servers::bind(&config.socket)?;
+    let health = health::bind(config.health_address).await?;
+    let control = embedded(&config).await?;
+
+    let netlink = Netlink::connect()?;
+    let network = Network::detect(&config, &netlink).await?;
+    let datapath = open(&config, &network).await?;
+    let pods = open_pods(&config, &network, &netlink, &datapath).await?;
+    let shared = Arc::new(Shared {
+        config,
+        datapath,
+        state: watch::Sender::default(),
+        pods,
+        netlink,
+        metrics: Arc::default(),
+        started: Instant::now(),
+    });
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let source = source(&shared.config, control.as_ref());
+    let sync = tasks.spawn(sync(shared.clone(), network.local(), source, stop.clone()));
+    tasks.spawn(network.follow(shared.clone(), stop.clone()));
+    tasks.spawn(routes::keep(shared.clone(), stop.clone()));
+    tasks.spawn(health::serve(health, shared.clone(), stop.clone()));
+    tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
+    tasks.spawn(collect(shared.clone(), stop.clone()));
+    info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");
+    notify(NotifyState::Ready);
+
+    tokio::select! {
+        () = signals => info!("stopping; what is in force stays in force"),
+        () = stop.cancelled() => {}
+    }
+    notify(NotifyState::Stopping);
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_WITHIN, tasks.wait()).await.is_err() {
+        warn!("some tasks did not end in {} s", STOP_WITHIN.as_secs());
+    }
+    if let Some(control) = control
+        && let Err(error) = control.stop().await
+    {
+        warn!("the embedded control plane: {}", chain(&error));
+    }
+    match tokio::time::timeout(Duration::ZERO, sync).await {
+        Ok(Ok(Err(error))) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT; both are caught from now on.
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!("systemd is not told: {error}");
+    }
+}
+
+async fn embedded(config: &Config) -> Result<Option<fairway_control::Server>, Error> {
+    let Some(manifests) = &config.manifests else {
+        return Ok(None);
+    };
+    Ok(Some(fairway_control::Server::start(fairway_control::Options::new(manifests)).await?))
+}
+
+fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<sync::Source> {
+    match (&config.control, &config.manifests, control) {
+        (_, Some(manifests), Some(control)) => Some(sync::Source::Embedded {
+            channel: control.channel(),
+            name: format!("manifests in {}", manifests.display()),
+        }),
+        (Some(address), ..) => {
+            Some(sync::Source::Remote { address: address.clone(), tls: config.tls.clone() })
+        }
+        _ => {
+            warn!("no control plane: set control or manifests; the last state stays in force");
+            None
+        }
+    }
+}
+
+/// Loads the programs and attaches them to the node's devices and sockets.
+async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>, Error> {
+    let node_addresses = one_of_each_family(&network.local().borrow().addresses);
+    let sockets_of = match config.socket_lb {
+        SocketLb::Host => Some(host::netns_cookie()?),
+        SocketLb::All | SocketLb::Off => None,
+    };
+    let cgroup = match config.socket_lb {
+        SocketLb::Off => None,
+        SocketLb::All | SocketLb::Host => Some(host::cgroup(config)?),
+    };
+    let options = fairway_datapath::Options {
+        pins: config.bpf_root.clone(),
+        node_addresses,
+        nat_ports: config.nat_ports,
+        sockets_of,
+        trace: false,
+    };
+    let interfaces = network.interfaces();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut datapath = Datapath::open(options)?;
+        for interface in &interfaces {
+            datapath.attach_network(interface)?;
+        }
+        if let Some(cgroup) = &cgroup {
+            datapath.attach_sockets(cgroup)?;
+        }
+        Ok::<_, fairway_datapath::Error>(datapath)
+    });
+    let datapath = opened.await.map_err(|_| Error::Interrupted)??;
+    Ok(Arc::new(Mutex::new(datapath)))
+}
+
+fn one_of_each_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let v4 = addresses.iter().find(|address| address.is_ipv4());
+    let v6 = addresses.iter().find(|address| address.is_ipv6());
+    v4.into_iter().chain(v6).copied().collect()
+}
+
+async fn open_pods(
+    config: &Config,
+    network: &Network,
+    netlink: &Netlink,
+    datapath: &Arc<Mutex<Datapath>>,
+) -> Result<Pods, Error> {
+    let options = pods::Options {
+        state_dir: config.state_dir.clone(),
+        cidrs: config.pod_cidrs.clone(),
+        mtu: network.mtu(),
+    };
+    Ok(Pods::open(options, netlink.clone(), datapath.clone()).await?)
+}
+
+async fn sync(
+    shared: Arc<Shared>,
+    node: watch::Receiver<crate::resolve::LocalNode>,
+    source: Option<sync::Source>,
+    stop: CancellationToken,
+) -> Result<(), fairway_datapath::Error> {
+    let options = sync::Options {
+        source,
+        state_dir: shared.config.state_dir.clone(),
+        limits: Limits::default(),
+        node,
+        pod_cidrs: shared.config.pod_cidrs.clone(),
+        reports: shared.pods.subscribe(),
+        metrics: shared.metrics.clone(),
+    };
+    let result = sync::run(shared.datapath.clone(), shared.state.clone(), options, stop.clone()).await;
+    stop.cancel();
+    result
+}
+
+/// Forgets connections that have been silent for too long.
+async fn collect(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(COLLECT_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let datapath = shared.datapath.clone();
+        let collected = tokio::task::spawn_blocking(move || {
+            datapath.lock().unwrap_or_else(PoisonError::into_inner).collect()
+        });
+        match collected.await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(removed)) => tracing::debug!(removed, "silent connections forgotten"),
+            Ok(Err(error)) => warn!("silent connections: {}", chain(&error)),
+        }
+    }
 }

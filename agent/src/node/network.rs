@@ -1,0 +1,122 @@
+//! The node's network devices and addresses, now and as they change.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Error, Shared};
+use crate::config::Config;
+use crate::netlink::{Link, Netlink};
+use crate::resolve::LocalNode;
+use crate::sync::chain;
+
+/// Ethernet's, where no device says otherwise.
+const MTU: u32 = 1500;
+
+/// The devices and what this node is.
+pub(super) struct Network {
+    links: Vec<Link>,
+    local: watch::Sender<LocalNode>,
+    changes: watch::Receiver<()>,
+}
+
+impl Network {
+    pub(super) async fn detect(config: &Config, netlink: &Netlink) -> Result<Self, Error> {
+        // Watched before they are read: no change is missed.
+        let changes = netlink.watch()?;
+        let links = links(config, netlink).await?;
+        if let Some(name) = config.interfaces.iter().find(|name| !links.iter().any(|it| it.name == **name)) {
+            return Err(Error::NoInterface { name: name.clone() });
+        }
+        if links.is_empty() {
+            return Err(Error::NoDefaultRoute);
+        }
+        let addresses = addresses(config, netlink, &links).await?;
+        if addresses.is_empty() {
+            warn!("the network devices have no global address yet: NodePorts are served when they have");
+        }
+        let zone = config.zone.clone();
+        let local = watch::Sender::new(LocalNode { name: config.node_name.clone(), addresses, zone });
+        Ok(Self { links, local, changes })
+    }
+
+    /// This node, now and after each change.
+    pub(super) fn local(&self) -> watch::Receiver<LocalNode> {
+        self.local.subscribe()
+    }
+
+    pub(super) fn interfaces(&self) -> Vec<String> {
+        self.links.iter().map(|link| link.name.clone()).collect()
+    }
+
+    /// The largest packet that fits all devices.
+    pub(super) fn mtu(&self) -> u32 {
+        self.links.iter().map(|link| link.mtu).min().unwrap_or(MTU)
+    }
+
+    /// Follows the kernel until `stop`.
+    pub(super) async fn follow(mut self, shared: Arc<Shared>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                changed = self.changes.changed() => if changed.is_err() {
+                    warn!("word of network changes has ended: new addresses are seen after a restart");
+                    return;
+                },
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.look(&shared).await {
+                warn!("the node's network: {}", chain(&error));
+            }
+        }
+    }
+
+    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Error> {
+        let links = links(&shared.config, &shared.netlink).await?;
+        for link in links.iter().filter(|link| !self.links.iter().any(|known| known.index == link.index)) {
+            info!(device = %link.name, "a network device has appeared");
+            attach(shared, link.name.clone()).await?;
+        }
+        let addresses = addresses(&shared.config, &shared.netlink, &links).await?;
+        self.links = links;
+        // A node does not lose its last address for good: services at it stay until there is a new one.
+        if !addresses.is_empty() {
+            self.local.send_if_modified(|local| {
+                let changed = local.addresses != addresses;
+                local.addresses = addresses;
+                changed
+            });
+        }
+        Ok(())
+    }
+}
+
+async fn attach(shared: &Arc<Shared>, interface: String) -> Result<(), Error> {
+    let datapath = shared.datapath.clone();
+    let attached = tokio::task::spawn_blocking(move || {
+        datapath.lock().unwrap_or_else(PoisonError::into_inner).attach_network(&interface)
+    });
+    Ok(attached.await.map_err(|_| Error::Interrupted)??)
+}
+
+/// The devices that are set, or those with a default route.
+async fn links(config: &Config, netlink: &Netlink) -> Result<Vec<Link>, Error> {
+    if config.interfaces.is_empty() {
+        return Ok(netlink.default_route_links().await?);
+    }
+    let mut links = Vec::new();
+    for name in &config.interfaces {
+        links.extend(netlink.link(name).await?);
+    }
+    Ok(links)
+}
+
+async fn addresses(config: &Config, netlink: &Netlink, links: &[Link]) -> Result<Vec<IpAddr>, Error> {
+    if !config.node_addresses.is_empty() {
+        return Ok(config.node_addresses.clone());
+    }
+    let names: Vec<String> = links.iter().map(|link| link.name.clone()).collect();
+    Ok(netlink.addresses(&names).await?)
+}
