@@ -1,8 +1,9 @@
 //! How the node is: one line per subsystem, and with `-o wide` its programs and maps.
 
-use fairway_datapath::MapInfo;
-use fairway_proto::node::{self, subsystem::State};
-use serde::Serialize;
+mod model;
+
+pub(crate) use model::Status;
+use model::{Agent, Map};
 
 use crate::args::Format;
 use crate::error::Error;
@@ -10,131 +11,7 @@ use crate::output::{Object, Output, text};
 use crate::style;
 use crate::table::Table;
 
-/// The node. Without an agent only its maps are known.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Status {
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    agent: Option<Agent>,
-    maps: Vec<Map>,
-}
-
-/// What the agent says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Agent {
-    node: String,
-    version: String,
-    uptime_seconds: u64,
-    services: u64,
-    frontends: u64,
-    backends: u64,
-    endpoints: u64,
-    subsystems: Vec<Subsystem>,
-    programs: Vec<Program>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Subsystem {
-    name: String,
-    /// ok, warning, failed.
-    state: &'static str,
-    text: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Program {
-    name: String,
-    attached: Vec<String>,
-    method: String,
-    id: u32,
-    tag: String,
-    verified_instructions: u32,
-    memory: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Map {
-    name: String,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entries: Option<u64>,
-    capacity: u64,
-    memory: u64,
-}
-
-impl From<node::StatusResponse> for Status {
-    fn from(status: node::StatusResponse) -> Self {
-        let maps = status.maps.into_iter().map(|map| Map {
-            entries: (map.method == "counted").then_some(map.entries),
-            name: map.name,
-            kind: map.r#type,
-            capacity: map.capacity,
-            memory: map.memory,
-        });
-        let programs = status.programs.into_iter().map(|program| Program {
-            name: program.name,
-            attached: program.attached,
-            method: program.method,
-            id: program.id,
-            tag: program.tag,
-            verified_instructions: program.verified_instructions,
-            memory: program.memory,
-        });
-        let subsystems = status.subsystems.into_iter().map(|part| Subsystem {
-            state: state_name(part.state()),
-            name: part.name,
-            text: part.text,
-        });
-        let agent = Agent {
-            node: status.node,
-            version: status.version,
-            uptime_seconds: status.uptime_seconds,
-            services: status.services,
-            frontends: status.frontends,
-            backends: status.backends,
-            endpoints: status.endpoints,
-            subsystems: subsystems.collect(),
-            programs: programs.collect(),
-        };
-        Self { agent: Some(agent), maps: maps.collect() }.sorted()
-    }
-}
-
-impl From<Vec<MapInfo>> for Status {
-    fn from(maps: Vec<MapInfo>) -> Self {
-        let maps = maps.into_iter().map(|map| Map {
-            name: map.name.to_owned(),
-            kind: map.kind.to_owned(),
-            entries: map.entries,
-            capacity: map.capacity,
-            memory: map.memory,
-        });
-        Self { agent: None, maps: maps.collect() }.sorted()
-    }
-}
-
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::Ok => "ok",
-        State::Warning => "warning",
-        State::Failed => "failed",
-        State::Unspecified => "unknown",
-    }
-}
-
 impl Status {
-    fn sorted(mut self) -> Self {
-        self.maps.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(agent) = &mut self.agent {
-            agent.programs.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-            agent.programs.iter_mut().for_each(|program| program.attached.sort());
-        }
-        self
-    }
-
     /// Whether no subsystem has failed.
     pub(crate) fn is_healthy(&self) -> bool {
         self.agent.as_ref().is_none_or(|agent| agent.subsystems.iter().all(|part| part.state != "failed"))
@@ -251,6 +128,8 @@ fn unicode() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use fairway_proto::node::{self, subsystem::State};
+
     use super::*;
 
     #[test]
