@@ -5,6 +5,7 @@ mod error;
 mod force;
 mod ipam;
 mod programs;
+mod restore;
 mod service;
 mod state;
 mod sysctl;

@@ -137,45 +137,6 @@ impl Force {
         if next == *state { Ok(()) } else { self.commit(&mut state, next).await }
     }
 
-    async fn restore(&self) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        let mut next = state.clone();
-        let mut gone = Vec::new();
-        for record in &mut next.pods {
-            let link = self.netlink.link(&record.node_interface).await?;
-            match link.filter(|link| record.complete && link.mac == record.node_mac) {
-                Some(link) => {
-                    record.ifindex = link.index;
-                    if let Err(error) = self.put_programs(record).await {
-                        let (namespace, name) = (&record.namespace, &record.name);
-                        tracing::error!("pod `{namespace}/{name}` is not fully served: {}", chain(&error));
-                    }
-                }
-                None => gone.push(record.clone()),
-            }
-        }
-        self.commit(&mut state, next).await?;
-        for record in gone {
-            if let Err(error) = self.remove(&mut state, &record).await {
-                tracing::warn!("a pod that is gone left something behind: {}", chain(&error));
-            }
-        }
-        self.forget_unknown(&state).await
-    }
-
-    /// Removes the addresses that the data path knows and the state does not.
-    async fn forget_unknown(&self, state: &State) -> Result<(), Error> {
-        let used = state.used();
-        let forget = move |programs: &dyn Programs| {
-            for pod in programs.pods()?.into_iter().filter(|pod| !used.contains(&pod.address)) {
-                tracing::info!("forgetting pod address `{}`: no pod has it", pod.address);
-                programs.delete_pod(pod.address)?;
-            }
-            Ok(())
-        };
-        self.with_programs(forget).await
-    }
-
     /// Free addresses, and the state in which they are the last ones given out.
     async fn pick(&self, state: &State) -> Result<(Vec<IpAddr>, State), Error> {
         let cidrs = self.cidrs.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -214,7 +175,7 @@ impl Force {
     }
 
     /// Removes a pod from the kernel, then from the state. After an error it stays in the state, as incomplete.
-    async fn remove(&self, state: &mut State, record: &Record) -> Result<(), Error> {
+    pub(super) async fn remove(&self, state: &mut State, record: &Record) -> Result<(), Error> {
         let mut errors = Vec::new();
         for address in record.addresses.clone() {
             let deleted = self.with_programs(move |programs| programs.delete_pod(address)).await;
@@ -239,7 +200,7 @@ impl Force {
         Ok(record.complete && record.netns == netns && link.is_some_and(|link| link.mac == record.node_mac))
     }
 
-    async fn put_programs(&self, record: &Record) -> Result<(), Error> {
+    pub(super) async fn put_programs(&self, record: &Record) -> Result<(), Error> {
         let Record { node_interface, addresses, ifindex, pod_mac, node_mac, .. } = record.clone();
         self.with_programs(move |programs| {
             programs.attach_pod(&node_interface)?;
@@ -259,7 +220,7 @@ impl Force {
     }
 
     /// Makes `next` the state, on disk first; shows it to all who watch.
-    async fn commit(&self, state: &mut State, next: State) -> Result<(), Error> {
+    pub(super) async fn commit(&self, state: &mut State, next: State) -> Result<(), Error> {
         self.file.write(&next).await?;
         *state = next;
         self.entries.send_replace(state.entries());
