@@ -11,10 +11,13 @@ fn main() -> Result<()> {
     }
     let toolchain = match bpf::detect() {
         Ok(toolchain) => toolchain,
-        Err(missing) => bail!("cannot build the kernel programs, missing: {missing:?}; `./x build` installs it"),
+        Err(missing) => {
+            bail!("cannot build the kernel programs, missing: {missing:?}; `./x build` installs it")
+        }
     };
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
     let object = toolchain.build(&PathBuf::from("../ebpf"), &out.join("bpf"), "fairway-ebpf")?;
-    std::fs::copy(&object, out.join("fairway.bpf.o")).with_context(|| format!("no `{}`", object.display()))?;
+    std::fs::copy(&object, out.join("fairway.bpf.o"))
+        .with_context(|| format!("no `{}`", object.display()))?;
     Ok(())
 }

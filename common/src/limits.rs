@@ -17,6 +17,6 @@ pub const EVENT_BYTES: u32 = 1 << 20;
 /// The longest run of slots that one frontend may have.
 pub const RUN: u32 = 65_536;
 /// How often a free SNAT port is looked for before a connection is refused.
-pub const PORT_TRIES: u32 = 32;
+pub const PORT_TRIES: u32 = 8;
 /// The version of everything in this crate that is pinned: it is part of the pin path.
 pub const LAYOUT: u32 = 1;

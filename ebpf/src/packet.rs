@@ -11,6 +11,7 @@ use fairway_common::conntrack::Tuple;
 use fairway_common::{Reason, TCP, UDP};
 
 use crate::ip::{Ip, checksum_offset};
+use crate::stage::deliver::PASS;
 
 /// Bytes of the Ethernet header: every device of a node or pod has one.
 pub const ETHERNET: usize = 14;
@@ -25,8 +26,10 @@ const EXTENSIONS: usize = 6;
 pub struct Packet<A> {
     /// The kernel's handle.
     pub skb: *mut __sk_buff,
-    /// Addresses, ports (zero where the protocol has none) and protocol.
+    /// Addresses, ports (zero where the protocol has none) and protocol, as they are now.
     pub tuple: Tuple<A>,
+    /// The same as the packet came.
+    pub original: Tuple<A>,
     /// Where the transport header stands.
     pub transport: usize,
     /// Flags of the TCP header, or 0.
@@ -35,6 +38,8 @@ pub struct Packet<A> {
     pub ttl: u8,
     /// Part of a fragmented packet.
     pub fragment: bool,
+    /// What the program will return.
+    pub verdict: i32,
 }
 
 /// A pointer to a `T` at an offset, if the packet's linear part reaches that far.
@@ -45,12 +50,12 @@ fn at<T>(skb: *mut __sk_buff, offset: usize) -> Option<*mut T> {
     if data + offset + size_of::<T>() > end { None } else { Some((data + offset) as *mut T) }
 }
 
-/// Reads a `T`; the packet need not be aligned.
+/// Reads a `T` in one piece: the kernel aligns IP headers, or the machine does not mind.
 #[inline(always)]
 fn read<T: Copy>(skb: *mut __sk_buff, offset: usize) -> Result<T, Reason> {
     match at::<T>(skb, offset) {
         // SAFETY: `at` has checked the bounds against the packet's end.
-        Some(pointer) => Ok(unsafe { pointer.read_unaligned() }),
+        Some(pointer) => Ok(unsafe { pointer.read() }),
         None => Err(Reason::Malformed),
     }
 }
@@ -90,22 +95,15 @@ fn pull(skb: *mut __sk_buff, wanted: usize) {
     }
 }
 
-/// The layer behind the IP header.
-struct Transport {
-    protocol: u8,
-    offset: usize,
-    fragment: bool,
-    /// A fragment other than the first: no transport header.
-    headless: bool,
-}
-
 /// A family's way from the IP header to the transport header.
 pub trait Parse: Ip {
-    /// Finds the transport header.
+    /// Finds the transport header: protocol, offset, and whether it is a fragment.
     fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason>;
 }
 
+/// Part of a fragmented packet.
 const FRAGMENT: u8 = 1;
+/// A fragment other than the first: no transport header.
 const HEADLESS: u8 = 2;
 
 impl Parse for fairway_common::V4 {
@@ -191,34 +189,47 @@ fn extensions(skb: *mut __sk_buff, first: u8) -> u64 {
 }
 
 impl<A: Parse> Packet<A> {
-    /// Parses the headers.
+    /// A packet whose headers have not been looked at.
     #[inline(always)]
-    pub fn parse(skb: *mut __sk_buff) -> Result<Self, Reason> {
+    pub fn new(skb: *mut __sk_buff) -> Self {
+        let tuple = Tuple {
+            source: A::UNSPECIFIED,
+            destination: A::UNSPECIFIED,
+            source_port: 0,
+            destination_port: 0,
+            protocol: 0,
+            pad: [0; 3],
+        };
+        Self {
+            skb,
+            tuple,
+            original: tuple,
+            transport: 0,
+            tcp_flags: 0,
+            ttl: 0,
+            fragment: false,
+            verdict: PASS,
+        }
+    }
+
+    /// Parses the headers, in place: the verifier loses sight of a pointer that moves with a `Result`.
+    #[inline(always)]
+    pub fn parse(&mut self) -> Result<(), Reason> {
+        let skb = self.skb;
         pull(skb, ETHERNET + A::HEADER + 20);
         let (protocol, offset, bits) = A::transport(skb)?;
-        let found =
-            Transport { protocol, offset, fragment: bits & FRAGMENT != 0, headless: bits & HEADLESS != 0 };
         let addresses: [A; 2] = read(skb, ETHERNET + A::ADDRESSES)?;
-        let mut packet = Self {
-            skb,
-            tuple: Tuple {
-                source: addresses[0],
-                destination: addresses[1],
-                source_port: 0,
-                destination_port: 0,
-                protocol: found.protocol,
-                pad: [0; 3],
-            },
-            transport: found.offset,
-            tcp_flags: 0,
-            ttl: read(skb, ETHERNET + A::TTL)?,
-            fragment: found.fragment,
-        };
-        if found.headless || (found.protocol != TCP && found.protocol != UDP) {
-            return Ok(packet);
+        self.tuple.source = addresses[0];
+        self.tuple.destination = addresses[1];
+        self.tuple.protocol = protocol;
+        self.transport = offset;
+        self.ttl = read(skb, ETHERNET + A::TTL)?;
+        self.fragment = bits & FRAGMENT != 0;
+        if bits & HEADLESS == 0 && (protocol == TCP || protocol == UDP) {
+            self.read_ports(offset != ETHERNET + A::HEADER)?;
         }
-        packet.read_ports(found.offset != ETHERNET + A::HEADER)?;
-        Ok(packet)
+        self.original = self.tuple;
+        Ok(())
     }
 
     #[inline(always)]
@@ -277,18 +288,25 @@ impl<A: Parse> Packet<A> {
         let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
         // SAFETY: bounds checked by `at`.
         unsafe {
-            let own = addresses.read_unaligned()[1];
-            addresses.write_unaligned([own, own]);
+            let own = addresses.read()[1];
+            addresses.write([own, own]);
         }
+        Ok(())
+    }
+
+    /// Writes the link addresses.
+    #[inline(always)]
+    pub fn link(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
+        let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
+        // SAFETY: bounds checked by `at`.
+        unsafe { addresses.write([destination, source]) };
         Ok(())
     }
 
     /// One hop: counts the time to live down and writes the link addresses. The caller has checked the time to live.
     #[inline(always)]
     pub fn hop(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
-        // SAFETY: bounds checked by `at`.
-        unsafe { addresses.write_unaligned([destination, source]) };
+        self.link(source, destination)?;
         let ttl = at::<u8>(self.skb, ETHERNET + A::TTL).ok_or(Reason::Malformed)?;
         // SAFETY: bounds checked by `at`.
         unsafe { *ttl = self.ttl.wrapping_sub(1) };
@@ -297,8 +315,8 @@ impl<A: Parse> Packet<A> {
             // RFC 1141: one less in the high byte of a word is 0x0100 more in the sum.
             // SAFETY: bounds checked by `at`.
             unsafe {
-                let sum = checksum.read_unaligned() as u32 + u16::to_be(0x0100) as u32;
-                checksum.write_unaligned((sum + (sum >> 16)) as u16);
+                let sum = checksum.read() as u32 + u16::to_be(0x0100) as u32;
+                checksum.write((sum + (sum >> 16)) as u16);
             }
         }
         Ok(())

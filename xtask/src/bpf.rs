@@ -108,6 +108,10 @@ impl Toolchain {
         let flags = [
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".into(),
+            // LLVM 22 crashes on in-order copies of 40 bytes.
+            "-Clink-arg=--disable-expand-memcpy-in-order".into(),
+            // 32-bit registers and jumps: Linux 5.1.
+            "-Ctarget-cpu=v3".into(),
             "-Cdebuginfo=2".into(),
         ];
         let mut cargo = match self.route {

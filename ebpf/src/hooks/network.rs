@@ -8,7 +8,7 @@ use fairway_common::pod::Pod;
 
 use super::traffic::{Direction, run};
 use crate::packet::{Packet, Parse};
-use crate::stage::deliver::{self, Verdict};
+use crate::stage::deliver;
 use crate::stage::service::Side;
 
 /// From the network: clients outside, replies of backends on other nodes, packets for pods.
@@ -22,7 +22,7 @@ impl Direction for FromNetwork {
     const SHORTCUT: bool = true;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
             None => deliver::route(packet),
@@ -41,7 +41,7 @@ impl Direction for ToNetwork {
     const SHORTCUT: bool = false;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         if let Some(pod) = pod {
             return deliver::to_pod(packet, pod);
         }
@@ -49,7 +49,8 @@ impl Direction for ToNetwork {
             // A backend on this very node: back in by the device it was leaving by.
             return deliver::to_node(packet);
         }
-        Ok(deliver::redirect_out(packet))
+        deliver::redirect_out(packet);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use fairway_common::pod::Pod;
 
 use super::traffic::{Direction, run};
 use crate::packet::{Packet, Parse};
-use crate::stage::deliver::{self, PASS, Verdict};
+use crate::stage::deliver;
 use crate::stage::service::Side;
 
 /// From the pod: its Services, and straight to other pods of this node.
@@ -22,10 +22,10 @@ impl Direction for FromPod {
     const SHORTCUT: bool = true;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => Ok(PASS),
+            None => Ok(()),
         }
     }
 }
@@ -41,8 +41,8 @@ impl Direction for ToPod {
     const SHORTCUT: bool = false;
 
     #[inline(always)]
-    fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>, _reply: bool) -> Result<Verdict, Reason> {
-        Ok(PASS)
+    fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>) -> Result<(), Reason> {
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use fairway_common::{Reason, V4, V6};
 
 use crate::ip::Ip;
 use crate::settings;
-use crate::stage::report::{self, Decision};
+use crate::stage::report;
 use crate::stage::service::{self, Side};
 
 /// The call goes on.
@@ -58,18 +58,10 @@ fn note<A: Ip>(hook: Hook, reason: Reason, protocol: u8, from: Endpoint<A>, to: 
         protocol,
         pad: [0; 3],
     };
-    report::trace(
-        reason,
-        &Decision {
-            hook,
-            before: &tuple(from),
-            after: &tuple(to),
-            service,
-            ifindex: 0,
-            length: 0,
-            tcp_flags: 0,
-        },
-    );
+    if settings::trace() {
+        let code = report::code(hook, reason, 0);
+        report::trace(core::ptr::null_mut(), &tuple(from), &tuple(to), service, code);
+    }
 }
 
 /// What becomes of a destination: another one, none, or an error to return.

@@ -1,13 +1,14 @@
 //! The story of a packet, the same at every device: known connection, else Service, else plain.
 
 use aya_ebpf::bindings::__sk_buff;
+use fairway_common::conntrack::flags;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
 use fairway_common::service::{Frontend, backend_flags};
 use fairway_common::{Reason, V4, V6};
 
 use crate::packet::{self, Packet, Parse};
-use crate::stage::deliver::{self, DROP, PASS, Verdict};
+use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::service::Side;
 use crate::stage::{conntrack, refuse, report, service};
 
@@ -25,12 +26,12 @@ pub trait Direction {
     const SHORTCUT: bool;
 
     /// Sends on a packet whose addresses are final. `pod`: the local pod it is for.
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>, reply: bool) -> Result<Verdict, Reason>;
+    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason>;
 }
 
 /// Runs a program on a packet of either family.
 #[inline(always)]
-pub fn run<D: Direction>(skb: *mut __sk_buff) -> Verdict {
+pub fn run<D: Direction>(skb: *mut __sk_buff) -> i32 {
     match packet::ethertype(skb) {
         0x0800 => family::<D, V4>(skb),
         0x86dd => family::<D, V6>(skb),
@@ -38,29 +39,23 @@ pub fn run<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     }
 }
 
-#[inline(always)]
-fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> Verdict {
-    match Packet::<A>::parse(skb) {
-        Ok(mut packet) => {
-            let before = packet.tuple;
-            match stages::<D, A>(&mut packet) {
-                Ok(verdict) => verdict,
-                Err(reason) => {
-                    report::packet(D::HOOK, reason, &packet, &before, 0);
-                    DROP
-                }
-            }
-        }
-        Err(reason) => {
-            report::count(reason, packet::length(skb));
-            DROP
-        }
+/// A function of its own for each family: their stacks do not add up.
+#[inline(never)]
+fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
+    let mut packet = Packet::<A>::new(skb);
+    if let Err(reason) = packet.parse() {
+        report::packet(D::HOOK, reason, &packet, 0);
+        return DROP;
     }
+    if let Err(reason) = stages::<D, A>(&mut packet) {
+        report::packet(D::HOOK, reason, &packet, 0);
+        return DROP;
+    }
+    packet.verdict
 }
 
 #[inline(always)]
-fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Reason> {
-    let before = packet.tuple;
+fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
     let pod = if D::SHORTCUT { deliver::pod(packet.tuple.destination) } else { None };
     if let Some(pod) = pod
         && pod.flags & Pod::TRANSLATES == 0
@@ -70,17 +65,18 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Rea
     if !packet.has_ports() {
         return plain::<D, A>(packet, pod);
     }
-    if let Some(hit) = conntrack::find(packet) {
+    if let Some(entry) = conntrack::find(packet) {
         if packet.fragment {
             return Err(Reason::Fragment);
         }
-        packet.rewrite(&hit.to)?;
-        let reason = if hit.reply { Reason::ReplyTranslated } else { Reason::Translated };
-        report::packet(D::HOOK, reason, packet, &before, hit.service);
-        return D::send(packet, deliver::pod(packet.tuple.destination), hit.reply);
+        let reply = entry.flags & flags::REPLY != 0;
+        packet.rewrite(&entry.to)?;
+        let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
+        report::packet(D::HOOK, reason, packet, entry.service);
+        return D::send(packet, deliver::pod(packet.tuple.destination));
     }
     if !D::SERVICES {
-        return Ok(PASS);
+        return Ok(());
     }
     let tuple = &packet.tuple;
     match service::find(tuple.destination, tuple.destination_port, tuple.protocol) {
@@ -91,41 +87,47 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Rea
 
 /// A packet that nobody translates.
 #[inline(always)]
-fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Verdict, Reason> {
+fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
     match pod {
-        Some(pod) => D::send(packet, Some(pod), false),
-        None => Ok(PASS),
+        Some(pod) => D::send(packet, Some(pod)),
+        None => Ok(()),
     }
 }
 
 /// The first packet of a connection to a Service.
 #[inline(always)]
-fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Verdict, Reason> {
-    let before = packet.tuple;
+fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<(), Reason> {
     if packet.fragment {
         return Err(Reason::Fragment);
     }
     let choice = match service::choose::<A>(frontend, D::SIDE) {
         Ok(choice) => choice,
         Err(Reason::NoBackend) => {
-            report::packet(D::HOOK, Reason::NoBackend, packet, &before, frontend.service);
-            return Ok(refuse::answer(packet, D::BACK).unwrap_or(DROP));
+            report::packet(D::HOOK, Reason::NoBackend, packet, frontend.service);
+            packet.verdict = DROP;
+            let _ = refuse::answer(packet, D::BACK);
+            return Ok(());
         }
         Err(reason) => {
-            report::packet(D::HOOK, reason, packet, &before, frontend.service);
-            return Ok(DROP);
+            report::packet(D::HOOK, reason, packet, frontend.service);
+            packet.verdict = DROP;
+            return Ok(());
         }
     };
-    let remote = choice.backend.flags & backend_flags::LOCAL == 0;
     if choice.backend.address == packet.tuple.destination
         && choice.backend.port == packet.tuple.destination_port
     {
         // The Service address is the backend's own: nothing to translate.
-        return Ok(PASS);
+        return Ok(());
     }
-    let to = conntrack::create(packet, &choice, frontend.service, D::SIDE, remote)?;
+    let sent_on = D::SIDE == Side::Outside && choice.backend.flags & backend_flags::LOCAL == 0;
+    let mut to = packet.tuple;
+    to.source = conntrack::source(&packet.tuple, choice.backend.address, sent_on);
+    to.destination = choice.backend.address;
+    to.destination_port = choice.backend.port;
+    conntrack::create(packet, &mut to, frontend.service, choice.id)?;
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     packet.rewrite(&to)?;
-    report::packet(D::HOOK, reason, packet, &before, frontend.service);
-    D::send(packet, deliver::pod(packet.tuple.destination), false)
+    report::packet(D::HOOK, reason, packet, frontend.service);
+    D::send(packet, deliver::pod(packet.tuple.destination))
 }

@@ -6,7 +6,6 @@ use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
 use fairway_common::{Reason, limits};
 
-use super::service::{Choice, Side};
 use crate::ip::Ip;
 use crate::packet::Packet;
 use crate::settings;
@@ -17,21 +16,11 @@ fn now() -> u32 {
     tick(unsafe { bpf_ktime_get_coarse_ns() })
 }
 
-/// What a known connection's packet becomes.
-pub struct Hit<A> {
-    /// The tuple it becomes.
-    pub to: Tuple<A>,
-    /// The Service port's id.
-    pub service: u32,
-    /// It goes back to the client.
-    pub reply: bool,
-}
-
 /// Finds the packet's connection and notes that it was seen. A SYN on a connection that has ended finds nothing:
 /// it starts a new one (S45).
 #[inline(always)]
-pub fn find<A: Ip>(packet: &Packet<A>) -> Option<Hit<A>> {
-    let entry = A::conntrack().get_ptr_mut(packet.tuple)?;
+pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
+    let entry = A::conntrack().get_ptr_mut(&packet.tuple)?;
     let seen = observe(packet.tuple.protocol, packet.tcp_flags);
     // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
     unsafe {
@@ -46,7 +35,7 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<Hit<A>> {
         if (*entry).flags & seen != seen {
             (*entry).flags |= seen;
         }
-        Some(Hit { to: (*entry).to, service: (*entry).service, reply: (*entry).flags & flags::REPLY != 0 })
+        Some(&*entry)
     }
 }
 
@@ -59,49 +48,47 @@ fn ended<A: Ip>(entry: &Entry<A>) -> bool {
     (entry.flags | other.unwrap_or(0)) & closed != 0
 }
 
-/// Records a new connection to a backend; returns what its packets become.
+/// A new connection's source: the client's own, or the node's so that replies come back here.
 ///
-/// Connections that the node sends on take its address, so that replies come back here; a backend that is its own
-/// client must not see itself (S72). The reply's key must be nobody else's: another source port is tried until it is.
+/// A backend that is its own client must not see itself (S72): a pod sees the node, a process of the node sees the
+/// Service.
 #[inline(always)]
+pub fn source<A: Ip>(client: &Tuple<A>, backend: A, sent_on: bool) -> A {
+    let node = A::node_address();
+    if sent_on || (client.source == backend && node != backend) {
+        node
+    } else if client.source == backend {
+        client.destination
+    } else {
+        client.source
+    }
+}
+
+/// Records a new connection: its packets become `to`, whose source port may change on the way, since the key of the
+/// replies must be nobody else's.
+///
+/// A function of its own: only the first packet of a connection pays for it, and its stack is its own.
+#[inline(never)]
 pub fn create<A: Ip>(
     packet: &Packet<A>,
-    choice: &Choice<A>,
+    to: &mut Tuple<A>,
     service: u32,
-    side: Side,
-    remote: bool,
-) -> Result<Tuple<A>, Reason> {
-    let original = packet.tuple;
-    let mut to = Tuple {
-        destination: choice.backend.address,
-        destination_port: choice.backend.port,
-        ..original
-    };
-    if side == Side::Outside && remote {
-        to.source = A::node_address();
-    } else if to.source == to.destination {
-        // A pod sees the node, a process of the node sees the Service.
-        to.source = if A::node_address() == to.source { original.destination } else { A::node_address() };
-    }
+    backend: u32,
+) -> Result<(), Reason> {
     if to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
-    let mut entry = Entry {
-        to: original.reversed(),
-        last_seen: now(),
-        flags: flags::REPLY,
-        service,
-        backend: choice.id,
-    };
-    let translates_source = to.source != original.source;
-    claim(&mut to, &entry, translates_source)?;
-    entry.to = to;
-    entry.flags = observe(original.protocol, packet.tcp_flags);
-    if A::conntrack().insert(original, entry, 0).is_err() {
+    let mut entry =
+        Entry { to: packet.tuple.reversed(), last_seen: now(), flags: flags::REPLY, service, backend };
+    let translates_source = to.source != packet.tuple.source;
+    claim(to, &entry, translates_source)?;
+    entry.to = *to;
+    entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
+    if A::conntrack().insert(&packet.tuple, &entry, 0).is_err() {
         let _ = A::conntrack().remove(to.reversed());
         return Err(Reason::ConntrackFull);
     }
-    if let Some(pod) = A::pods().get_ptr_mut(original.source) {
+    if let Some(pod) = A::pods().get_ptr_mut(packet.tuple.source) {
         // SAFETY: a live entry; the bit is only ever set.
         unsafe {
             if (*pod).flags & Pod::TRANSLATES == 0 {
@@ -109,7 +96,7 @@ pub fn create<A: Ip>(
             }
         }
     }
-    Ok(to)
+    Ok(())
 }
 
 /// Inserts the reply entry under a key that is free, changing the source port of `to` until one is.
@@ -121,14 +108,15 @@ fn claim<A: Ip>(to: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) ->
             to.source_port = port();
         }
         let key = to.reversed();
-        match A::conntrack().insert(key, *reply, BPF_NOEXIST as u64) {
+        match A::conntrack().insert(&key, reply, BPF_NOEXIST as u64) {
             Ok(()) => return Ok(()),
             Err(error) if error != -17 => return Err(Reason::ConntrackFull),
             Err(_) => {}
         }
         // SAFETY: compared at once.
-        let mine = unsafe { A::conntrack().get(key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
-        if mine && A::conntrack().insert(key, *reply, 0).is_ok() {
+        let mine =
+            unsafe { A::conntrack().get(&key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
+        if mine && A::conntrack().insert(&key, reply, 0).is_ok() {
             return Ok(());
         }
     }

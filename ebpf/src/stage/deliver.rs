@@ -1,7 +1,8 @@
 //! Where a packet goes once its addresses are final.
 
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Fib,
+    __sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
+    bpf_fib_lookup as Fib,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
@@ -10,12 +11,10 @@ use fairway_common::pod::Pod;
 use crate::ip::Ip;
 use crate::packet::{self, Packet, Parse};
 
-/// A program's return code.
-pub type Verdict = i32;
 /// Left to whatever comes next: other programs, then the kernel (`TCX_NEXT`, `TC_ACT_UNSPEC`).
-pub const PASS: Verdict = -1;
+pub const PASS: i32 = -1;
 /// `TC_ACT_SHOT`.
-pub const DROP: Verdict = 2;
+pub const DROP: i32 = 2;
 /// `BPF_F_INGRESS`.
 pub const INGRESS: u64 = 1;
 
@@ -28,52 +27,68 @@ pub fn pod<A: Ip>(address: A) -> Option<&'static Pod> {
 
 /// Hands the packet to a pod from a device's ingress: straight into its namespace.
 #[inline(always)]
-pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<Verdict, Reason> {
+pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
     if packet.ttl <= 1 {
         // The kernel answers "time exceeded".
-        return Ok(PASS);
+        return Ok(());
     }
     packet.hop(pod.node_mac, pod.pod_mac)?;
     // SAFETY: no pointers.
-    Ok(unsafe { bpf_redirect_peer(pod.ifindex, 0) } as Verdict)
+    packet.verdict = unsafe { bpf_redirect_peer(pod.ifindex, 0) } as i32;
+    Ok(())
 }
 
 /// Hands the packet to a pod from a device's egress.
 #[inline(always)]
-pub fn to_pod<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<Verdict, Reason> {
-    // Sent by this node: no hop to count, only the link addresses change.
-    packet.ttl = packet.ttl.wrapping_add(1);
-    packet.hop(pod.node_mac, pod.pod_mac)?;
+pub fn to_pod<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
+    packet.link(pod.node_mac, pod.pod_mac)?;
     // SAFETY: no pointers.
-    Ok(unsafe { bpf_redirect(pod.ifindex, 0) } as Verdict)
+    packet.verdict = unsafe { bpf_redirect(pod.ifindex, 0) } as i32;
+    Ok(())
+}
+
+/// Brings a packet of this node that has become one for this node back in: for the kernel it arrives at the device.
+#[inline(always)]
+pub fn to_node<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
+    packet.link_to_self()?;
+    packet.verdict = turn(packet.skb, INGRESS);
+    Ok(())
 }
 
 /// Sends the packet back out of the device it is at, or into the node by it.
 #[inline(always)]
-pub fn turn(skb: *mut aya_ebpf::bindings::__sk_buff, flags: u64) -> Verdict {
+pub fn turn(skb: *mut __sk_buff, flags: u64) -> i32 {
     // SAFETY: no pointers.
-    unsafe { bpf_redirect(packet::ifindex(skb), flags) as Verdict }
+    unsafe { bpf_redirect(packet::ifindex(skb), flags) as i32 }
+}
+
+/// Sends a packet of this node out of the device it is leaving by, to its new destination's next hop.
+#[inline(always)]
+pub fn redirect_out<A: Parse>(packet: &mut Packet<A>) {
+    // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
+    packet.verdict =
+        unsafe { bpf_redirect_neigh(packet::ifindex(packet.skb), core::ptr::null_mut(), 0, 0) } as i32;
 }
 
 /// Routes a packet that arrived from outside and goes on: the kernel's own input would take the node's address as its
 /// source for a lie. A packet for the node itself is passed.
-#[inline(always)]
-pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Reason> {
+///
+/// A function of its own: its look-up takes 64 bytes of stack.
+#[inline(never)]
+pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
     // SAFETY: zero is a valid value of every field.
     let mut fib: Fib = unsafe { core::mem::zeroed() };
     fib.family = A::AF;
     fib.l4_protocol = packet.tuple.protocol;
     fib.ifindex = packet::ifindex(packet.skb);
-    // SAFETY: the unions hold an address of either family; IPv4 takes the first word.
-    unsafe {
-        fib.__bindgen_anon_3.ipv6_src = packet.tuple.source.to_wide();
-        fib.__bindgen_anon_4.ipv6_dst = packet.tuple.destination.to_wide();
-    }
+    // The unions hold an address of either family; IPv4 takes the first word.
+    fib.__bindgen_anon_3.ipv6_src = packet.tuple.source.to_wide();
+    fib.__bindgen_anon_4.ipv6_dst = packet.tuple.destination.to_wide();
     let size = size_of::<Fib>() as i32;
     // SAFETY: the structure lives on this stack, its size is given.
     let result = unsafe { bpf_fib_lookup(packet.skb.cast(), &mut fib, size, 0) };
     if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 {
-        return Ok(PASS);
+        return Ok(());
     }
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
@@ -81,26 +96,14 @@ pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Reason> {
     if result == BPF_FIB_LKUP_RET_SUCCESS as i64 {
         packet.hop(fib.smac, fib.dmac)?;
         // SAFETY: no pointers.
-        return Ok(unsafe { bpf_redirect(fib.ifindex, 0) } as Verdict);
+        packet.verdict = unsafe { bpf_redirect(fib.ifindex, 0) } as i32;
+        return Ok(());
     }
     if result != BPF_FIB_LKUP_RET_NO_NEIGH as i64 {
         return Err(Reason::NoRoute);
     }
     packet.hop([0; 6], [0; 6])?;
     // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
-    Ok(unsafe { bpf_redirect_neigh(fib.ifindex, core::ptr::null_mut(), 0, 0) } as Verdict)
-}
-
-/// Sends a packet of this node out of the device it is leaving by, to its new destination's next hop.
-#[inline(always)]
-pub fn redirect_out<A: Parse>(packet: &Packet<A>) -> Verdict {
-    // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
-    unsafe { bpf_redirect_neigh(packet::ifindex(packet.skb), core::ptr::null_mut(), 0, 0) as Verdict }
-}
-
-/// Brings a packet of this node that has become one for this node back in: for the kernel it arrives at the device.
-#[inline(always)]
-pub fn to_node<A: Parse>(packet: &mut Packet<A>) -> Result<Verdict, Reason> {
-    packet.link_to_self()?;
-    Ok(turn(packet.skb, INGRESS))
+    packet.verdict = unsafe { bpf_redirect_neigh(fib.ifindex, core::ptr::null_mut(), 0, 0) } as i32;
+    Ok(())
 }

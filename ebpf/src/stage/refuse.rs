@@ -1,11 +1,12 @@
 //! Answers for a Service without backends: TCP RST, or ICMP port unreachable (S31, S32).
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
+use aya_ebpf::helpers::{
+    bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
 use fairway_common::conntrack::{Tuple, tcp};
 use fairway_common::{Reason, TCP, V6};
 
-use super::deliver::Verdict;
 use crate::ip::Ip;
 use crate::packet::{ETHERNET, Packet};
 
@@ -14,7 +15,7 @@ const TCP_HEADER: usize = 20;
 
 /// Turns the packet into its own refusal and sends it back; `flags` as for a redirect out of the packet's device.
 #[inline(always)]
-pub fn answer<A: Ip>(packet: &Packet<A>, flags: u64) -> Result<Verdict, Reason> {
+pub fn answer<A: Ip>(packet: &mut Packet<A>, flags: u64) -> Result<(), Reason> {
     // A reset is not answered, and a header with options is not worth it.
     if packet.tcp_flags & tcp::RST != 0 || packet.transport != ETHERNET + A::HEADER {
         return Err(Reason::NoBackend);
@@ -27,7 +28,8 @@ pub fn answer<A: Ip>(packet: &Packet<A>, flags: u64) -> Result<Verdict, Reason> 
     if sent != 0 {
         return Err(Reason::RewriteFailed);
     }
-    Ok(super::deliver::turn(packet.skb, flags))
+    packet.verdict = super::deliver::turn(packet.skb, flags);
+    Ok(())
 }
 
 /// Sum over the pseudo header and a payload, folded and complemented.
@@ -37,7 +39,13 @@ fn transport_checksum<A: Ip>(tuple: &Tuple<A>, protocol: u8, payload: *const u8,
     let addresses = 2 * size_of::<A>() as u32;
     // SAFETY: all ranges are on this stack; lengths are multiples of four.
     unsafe {
-        let sum = bpf_csum_diff(core::ptr::null_mut(), 0, (&raw const tuple.source).cast_mut().cast(), addresses, 0);
+        let sum = bpf_csum_diff(
+            core::ptr::null_mut(),
+            0,
+            (&raw const tuple.source).cast_mut().cast(),
+            addresses,
+            0,
+        );
         let sum = bpf_csum_diff(core::ptr::null_mut(), 0, pseudo.as_ptr().cast_mut(), 8, sum as u32);
         fold(bpf_csum_diff(core::ptr::null_mut(), 0, payload.cast_mut().cast(), length, sum as u32))
     }
@@ -73,7 +81,9 @@ fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
     let start = ETHERNET + A::HEADER;
     let mut old = [0u32; 5];
     // SAFETY: the helper checks bounds.
-    if unsafe { bpf_skb_load_bytes(skb.cast(), start as u32, old.as_mut_ptr().cast(), TCP_HEADER as u32) } != 0 {
+    if unsafe { bpf_skb_load_bytes(skb.cast(), start as u32, old.as_mut_ptr().cast(), TCP_HEADER as u32) }
+        != 0
+    {
         return -1;
     }
     // Word 3: data offset, flags, window.
@@ -89,7 +99,8 @@ fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
         (0, u32::from_be(old[1]).wrapping_add(data).wrapping_add(flags), tcp::RST | tcp::ACK)
     };
     let mut header = [
-        ((u16::from_be(tuple.destination_port) as u32) << 16 | u16::from_be(tuple.source_port) as u32).to_be(),
+        ((u16::from_be(tuple.destination_port) as u32) << 16 | u16::from_be(tuple.source_port) as u32)
+            .to_be(),
         sequence.to_be(),
         acknowledgment.to_be(),
         (5 << 28 | (answer as u32) << 16).to_be(),
@@ -128,7 +139,13 @@ fn pseudo_checksum<A: Ip>(tuple: &Tuple<A>) -> u16 {
     let addresses = 2 * size_of::<A>() as u32;
     // SAFETY: all ranges are on this stack.
     unsafe {
-        let sum = bpf_csum_diff(core::ptr::null_mut(), 0, (&raw const tuple.source).cast_mut().cast(), addresses, 0);
+        let sum = bpf_csum_diff(
+            core::ptr::null_mut(),
+            0,
+            (&raw const tuple.source).cast_mut().cast(),
+            addresses,
+            0,
+        );
         let sum = bpf_csum_diff(core::ptr::null_mut(), 0, pseudo.as_ptr().cast_mut(), 8, sum as u32);
         fold(bpf_csum_diff(core::ptr::null_mut(), 0, nothing.as_ptr().cast_mut(), 4, sum as u32))
     }

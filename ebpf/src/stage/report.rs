@@ -1,5 +1,6 @@
 //! The one exit: a reason becomes a count and, in the tracing build, an event.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use fairway_common::Reason;
 use fairway_common::conntrack::Tuple;
@@ -27,71 +28,49 @@ fn add(index: u32, bytes: u32) {
     }
 }
 
-/// What an event says beside the reason.
-pub struct Decision<'a, A> {
-    /// Where.
-    pub hook: Hook,
-    /// The tuple before.
-    pub before: &'a Tuple<A>,
-    /// The tuple after.
-    pub after: &'a Tuple<A>,
-    /// The Service port's id, or 0.
-    pub service: u32,
-    /// The device, or 0.
-    pub ifindex: u32,
-    /// Bytes, or 0.
-    pub length: u32,
-    /// Flags of the TCP header, or 0.
-    pub tcp_flags: u8,
-}
-
 /// Counts a packet's reason, and traces it.
 #[inline(always)]
-pub fn packet<A: Ip>(hook: Hook, reason: Reason, packet: &Packet<A>, before: &Tuple<A>, service: u32) {
+pub fn packet<A: Ip>(hook: Hook, reason: Reason, packet: &Packet<A>, service: u32) {
     count(reason, packet::length(packet.skb));
-    trace(
-        reason,
-        &Decision {
-            hook,
-            before,
-            after: &packet.tuple,
-            service,
-            ifindex: packet::ifindex(packet.skb),
-            length: packet::length(packet.skb),
-            tcp_flags: packet.tcp_flags,
-        },
-    );
+    if settings::trace() {
+        trace(packet.skb, &packet.original, &packet.tuple, service, code(hook, reason, packet.tcp_flags));
+    }
 }
 
-/// Writes an event, if this build does.
+/// Hook, reason and TCP flags in one argument: a BPF function takes five.
 #[inline(always)]
-pub fn trace<A: Ip>(reason: Reason, decision: &Decision<A>) {
-    if !settings::trace() {
-        return;
-    }
+pub fn code(hook: Hook, reason: Reason, tcp_flags: u8) -> u32 {
+    (hook as u32) << 16 | (reason as u32) << 8 | tcp_flags as u32
+}
+
+/// Writes an event; `skb` is null at sockets. Called in the tracing build only: in the other one the verifier removes
+/// the call.
+#[inline(never)]
+pub fn trace<A: Ip>(skb: *mut __sk_buff, before: &Tuple<A>, after: &Tuple<A>, service: u32, code: u32) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
         return add(Reason::ALL.len() as u32, 0);
     };
+    let (ifindex, length) = if skb.is_null() { (0, 0) } else { (packet::ifindex(skb), packet::length(skb)) };
     let event = entry.as_mut_ptr();
     // SAFETY: the reserved entry has the event's size; every field is written.
     unsafe {
         (&raw mut (*event).time).write(bpf_ktime_get_ns());
-        (&raw mut (*event).source).write(decision.before.source.to_wide());
-        (&raw mut (*event).destination).write(decision.before.destination.to_wide());
-        (&raw mut (*event).new_source).write(decision.after.source.to_wide());
-        (&raw mut (*event).new_destination).write(decision.after.destination.to_wide());
-        (&raw mut (*event).source_port).write(decision.before.source_port);
-        (&raw mut (*event).destination_port).write(decision.before.destination_port);
-        (&raw mut (*event).new_source_port).write(decision.after.source_port);
-        (&raw mut (*event).new_destination_port).write(decision.after.destination_port);
-        (&raw mut (*event).ifindex).write(decision.ifindex);
-        (&raw mut (*event).length).write(decision.length);
-        (&raw mut (*event).service).write(decision.service);
-        (&raw mut (*event).reason).write(reason as u8);
-        (&raw mut (*event).hook).write(decision.hook as u8);
+        (&raw mut (*event).source).write(before.source.to_wide());
+        (&raw mut (*event).destination).write(before.destination.to_wide());
+        (&raw mut (*event).new_source).write(after.source.to_wide());
+        (&raw mut (*event).new_destination).write(after.destination.to_wide());
+        (&raw mut (*event).source_port).write(before.source_port);
+        (&raw mut (*event).destination_port).write(before.destination_port);
+        (&raw mut (*event).new_source_port).write(after.source_port);
+        (&raw mut (*event).new_destination_port).write(after.destination_port);
+        (&raw mut (*event).ifindex).write(ifindex);
+        (&raw mut (*event).length).write(length);
+        (&raw mut (*event).service).write(service);
+        (&raw mut (*event).reason).write((code >> 8) as u8);
+        (&raw mut (*event).hook).write((code >> 16) as u8);
         (&raw mut (*event).family).write(A::VERSION);
-        (&raw mut (*event).protocol).write(decision.before.protocol);
-        (&raw mut (*event).tcp_flags).write(decision.tcp_flags);
+        (&raw mut (*event).protocol).write(before.protocol);
+        (&raw mut (*event).tcp_flags).write(code as u8);
         (&raw mut (*event).pad).write([0; 7]);
     }
     entry.submit(0);

@@ -1,0 +1,144 @@
+//! Loads the object: settings in, programs verified, maps pinned or reused.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use aya::programs::{CgroupSockAddr, ProgramFd, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+use fairway_common::{V4, V6, family, limits};
+
+use crate::{Error, Options};
+
+/// The kernel programs, as compiled.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fairway.bpf.o"));
+
+/// Names of all programs.
+pub const PROGRAMS: [&str; 12] = [
+    "from_pod",
+    "to_pod",
+    "from_network",
+    "to_network",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
+
+/// The programs at sockets.
+pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
+    PROGRAMS[4],
+    PROGRAMS[5],
+    PROGRAMS[6],
+    PROGRAMS[7],
+    PROGRAMS[8],
+    PROGRAMS[9],
+    PROGRAMS[10],
+    PROGRAMS[11],
+];
+
+/// Where the maps of this layout are pinned.
+pub(crate) fn map_directory(pins: &Path) -> PathBuf {
+    pins.join(format!("v{}", limits::LAYOUT))
+}
+
+/// Loaded programs. Dropping them keeps what is attached by a pinned link.
+#[derive(Debug)]
+pub struct Programs {
+    /// Aya's object.
+    pub(crate) ebpf: Ebpf,
+}
+
+fn addresses(addresses: &[IpAddr]) -> (V4, V6) {
+    let v4 = addresses.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(family::v4(*address)),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = addresses.iter().find_map(|address| match address {
+        IpAddr::V6(address) => Some(family::v6(*address)),
+        IpAddr::V4(_) => None,
+    });
+    (v4.unwrap_or_default(), v6.unwrap_or_default())
+}
+
+impl Programs {
+    /// Loads all programs with these settings; maps are created and pinned, or reused.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        let maps = map_directory(&options.pins);
+        crate::maps::check_layout(&maps)?;
+        let (v4, v6) = addresses(&options.node_addresses);
+        let (first, last) = options.nat_ports;
+        let nat_first = u32::from(first);
+        let nat_count = u32::from(last.saturating_sub(first)) + 1;
+        let sockets_of = options.sockets_of.unwrap_or(0);
+        let trace = u32::from(options.trace);
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(&maps)
+            .override_global("NODE_V4", &v4[..], true)
+            .override_global("NODE_V6", &v6[..], true)
+            .override_global("NAT_PORT_FIRST", &nat_first, true)
+            .override_global("NAT_PORT_COUNT", &nat_count, true)
+            .override_global("SOCKETS_OF", &sockets_of, true)
+            .override_global("TRACE", &trace, true)
+            .load(OBJECT)
+            .map_err(load_error)?;
+        for name in PROGRAMS {
+            let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+            let result = match program {
+                aya::programs::Program::SchedClassifier(program) => program.load(),
+                aya::programs::Program::CgroupSockAddr(program) => program.load(),
+                _ => return Err(missing(name)),
+            };
+            result.map_err(Error::program("load", name))?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// A packet program by name.
+    pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+        program.try_into().map_err(Error::program("find", name))
+    }
+
+    /// A socket program by name.
+    pub(crate) fn socket(&mut self, name: &'static str) -> Result<&mut CgroupSockAddr, Error> {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+        program.try_into().map_err(Error::program("find", name))
+    }
+
+    /// A program's descriptor.
+    pub(crate) fn fd(&self, name: &'static str) -> Result<&ProgramFd, Error> {
+        let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
+        program.fd().map_err(Error::program("find", name))
+    }
+
+    /// What the kernel says of a program.
+    pub fn info(&self, name: &'static str) -> Result<aya::programs::ProgramInfo, Error> {
+        let info = match self.ebpf.program(name).ok_or_else(|| missing(name))? {
+            aya::programs::Program::SchedClassifier(program) => program.info(),
+            aya::programs::Program::CgroupSockAddr(program) => program.info(),
+            _ => return Err(missing(name)),
+        };
+        info.map_err(Error::program("inspect", name))
+    }
+}
+
+fn missing(name: &'static str) -> Error {
+    Error::program("find", name)(aya::programs::ProgramError::NotLoaded)
+}
+
+fn load_error(error: aya::EbpfError) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Error::Privilege { action: "load BPF maps and programs" };
+        }
+        source = cause.source();
+    }
+    Error::Load(Box::new(error))
+}

@@ -1,0 +1,191 @@
+//! The data path of one node, as the agent holds it.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use aya::maps::RingBuf;
+use fairway_common::{Reason, reason::Count};
+
+use crate::attach::{Attachments, Place};
+use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
+use crate::maps::Maps;
+use crate::table::{Image, Op, Tables};
+use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo};
+
+/// The loaded and attached data path of one node.
+///
+/// Dropping it leaves everything in force: links and maps are pinned.
+pub struct Datapath {
+    options: Options,
+    programs: Programs,
+    attachments: Attachments,
+    maps: Maps,
+}
+
+impl Datapath {
+    /// Loads the programs, and takes over the maps that an earlier agent pinned. Its links keep the programs they
+    /// have until `attach_*` names their place again.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let programs = Programs::load(&options)?;
+        let attachments = Attachments::open(&options.pins)?;
+        let maps = Maps::open(&map_directory(&options.pins))?;
+        Ok(Self { options, programs, attachments, maps })
+    }
+
+    /// Attaches to a device through which traffic reaches and leaves the node. Again is a success.
+    pub fn attach_network(&mut self, interface: &str) -> Result<(), Error> {
+        self.attach_device(interface, "from_network", "to_network")
+    }
+
+    /// Attaches to a pod's device on the node's side. Again is a success.
+    pub fn attach_pod(&mut self, interface: &str) -> Result<(), Error> {
+        self.attach_device(interface, "from_pod", "to_pod")
+    }
+
+    /// The egress program first: replies must be known before connections are made.
+    fn attach_device(
+        &mut self,
+        interface: &str,
+        ingress: &'static str,
+        egress: &'static str,
+    ) -> Result<(), Error> {
+        for (program, ingress) in [(egress, false), (ingress, true)] {
+            let place = Place::Device { interface: interface.to_owned(), ingress };
+            self.attachments.attach(&mut self.programs, program, place)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches to the sockets of a cgroup v2 directory and everything below it. Again is a success.
+    pub fn attach_sockets(&mut self, cgroup: &Path) -> Result<(), Error> {
+        // In reverse: what shows the Service address is there before what hides it.
+        for program in SOCKET_PROGRAMS.into_iter().rev() {
+            self.attachments.attach(&mut self.programs, program, Place::Cgroup(cgroup.to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was attached to a device that is gone or about to go.
+    pub fn detach(&mut self, interface: &str) -> Result<(), Error> {
+        self.attachments.detach(interface)
+    }
+
+    /// Adds or replaces a pod's address.
+    pub fn put_pod(&mut self, pod: &Pod) -> Result<(), Error> {
+        self.maps.put_pod(pod)
+    }
+
+    /// Removes a pod's address; one that is not there is a success.
+    pub fn delete_pod(&mut self, address: IpAddr) -> Result<(), Error> {
+        self.maps.delete_pod(address)
+    }
+
+    /// The pods in the kernel, sorted by address.
+    pub fn pods(&self) -> Result<Vec<Pod>, Error> {
+        self.maps.pods()
+    }
+
+    /// Swaps all programs for builds that do or do not write events; attachments never have a gap.
+    pub fn set_tracing(&mut self, on: bool) -> Result<(), Error> {
+        if self.options.trace == on {
+            return Ok(());
+        }
+        let options = Options { trace: on, ..self.options.clone() };
+        let mut programs = Programs::load(&options)?;
+        self.attachments.swap(&mut programs)?;
+        self.programs = programs;
+        self.options = options;
+        Ok(())
+    }
+
+    /// Opens the event ring. One reader at a time.
+    pub fn events(&self) -> Result<Events, Error> {
+        let ring = RingBuf::try_from(self.maps.events()?).map_err(Error::map("open", "EVENTS"))?;
+        Ok(Events::new(ring))
+    }
+
+    /// Counts of all reasons, summed over CPUs.
+    pub fn counts(&self) -> Result<Vec<(Reason, Count)>, Error> {
+        self.maps.counts()
+    }
+
+    /// Events that found the ring full.
+    pub fn events_lost(&self) -> Result<u64, Error> {
+        self.maps.events_lost()
+    }
+
+    /// Translated connections, sorted.
+    pub fn connections(&self) -> Result<Vec<Connection>, Error> {
+        self.maps.connections()
+    }
+
+    /// Removes connections that have been silent for longer than their state allows; returns how many entries.
+    pub fn collect(&mut self) -> Result<usize, Error> {
+        self.maps.collect()
+    }
+
+    /// The loaded programs, by name.
+    pub fn programs(&self) -> Result<Vec<ProgramInfo>, Error> {
+        let mut infos = PROGRAMS
+            .into_iter()
+            .map(|name| {
+                let info = self.programs.info(name)?;
+                let (attached, method) = self.attachments.of(name);
+                Ok(ProgramInfo {
+                    name: name.to_owned(),
+                    attached,
+                    method,
+                    id: info.id(),
+                    tag: info.tag(),
+                    verified_instructions: info.verified_instruction_count().unwrap_or(0),
+                    memory: info.memory_locked().unwrap_or(0),
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(infos)
+    }
+
+    /// The maps, by name.
+    pub fn maps(&self) -> Result<Vec<MapInfo>, Error> {
+        self.maps.infos()
+    }
+
+    /// Detaches and unpins everything below `pins`. Goes on after an error and reports all of them. The clsact filters
+    /// of kernels before 6.6 stay until their device goes or `tc filter del` removes them.
+    pub fn remove(pins: &Path) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        let mut directories: Vec<_> = match std::fs::read_dir(pins) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("read", pins)(error)),
+        };
+        // Links before maps: a program without its maps is never attached.
+        directories.sort();
+        for directory in &directories {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if let Err(error) = std::fs::remove_file(entry.path()) {
+                    failed.push(format!("`{}`: {error}", entry.path().display()));
+                }
+            }
+        }
+        for directory in directories.iter().map(std::path::PathBuf::as_path).chain([pins]) {
+            if let Err(error) = std::fs::remove_dir(directory) {
+                failed.push(format!("`{}`: {error}", directory.display()));
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(Error::Remove(failed.join(", "))) }
+    }
+}
+
+impl Tables for Datapath {
+    type Error = Error;
+
+    fn image(&self) -> Result<Image, Error> {
+        self.maps.image()
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        self.maps.apply(op)
+    }
+}

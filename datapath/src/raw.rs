@@ -1,0 +1,163 @@
+//! The few bpf(2) calls that Aya does not have: replacing a link's program, asking a link where it is, reading a hash
+//! in batches.
+#![expect(
+    unsafe_code,
+    reason = "bpf(2) takes a union by address; each call is one struct, checked by the kernel"
+)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// Makes one bpf(2) call; the kernel takes a shorter attribute as zero-filled.
+fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<i32> {
+    // SAFETY: the pointer and size are those of one live value; the kernel checks the contents.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<T>() as libc::c_uint)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// Opens a pinned object.
+pub(crate) fn get(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attribute {
+        pathname: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = bpf(BPF_OBJ_GET, &mut Attribute { pathname: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces a link's program, without a gap.
+pub(crate) fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attribute {
+        link: RawFd,
+        program: RawFd,
+        flags: u32,
+        old_program: u32,
+    }
+    let mut attribute =
+        Attribute { link: link.as_raw_fd(), program: program.as_raw_fd(), flags: 0, old_program: 0 };
+    bpf(BPF_LINK_UPDATE, &mut attribute).map(drop)
+}
+
+/// What a link says of its place: interface index, or cgroup id. Zero once the device or cgroup is gone.
+pub(crate) fn link_target(link: &OwnedFd) -> io::Result<u64> {
+    const CGROUP: u32 = 3;
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        program: u32,
+        pad: u32,
+        // TCX: interface index, attach type. Cgroup: id in 64 bits.
+        place: [u32; 2],
+        rest: [u64; 5],
+    }
+    #[repr(C)]
+    struct Attribute {
+        fd: RawFd,
+        length: u32,
+        info: u64,
+    }
+    let mut info = Info::default();
+    let length = size_of::<Info>() as u32;
+    bpf(
+        BPF_OBJ_GET_INFO_BY_FD,
+        &mut Attribute { fd: link.as_raw_fd(), length, info: std::ptr::from_mut(&mut info) as u64 },
+    )?;
+    Ok(if info.kind == CGROUP {
+        u64::from(info.place[1]) << 32 | u64::from(info.place[0])
+    } else {
+        u64::from(info.place[0])
+    })
+}
+
+/// Walks a hash map in batches of raw keys and values; returns the number of entries. Entries that come or go
+/// meanwhile may or may not be seen.
+fn walk(
+    map: BorrowedFd<'_>,
+    key: usize,
+    value: usize,
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> io::Result<u64> {
+    #[repr(C)]
+    struct Attribute {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: RawFd,
+        element_flags: u64,
+        flags: u64,
+    }
+    let mut size = 4096;
+    let mut total = 0;
+    // Where a batch ends: four bytes for hash maps.
+    let mut token = [0u8; 64];
+    let mut first = true;
+    let (mut keys, mut values) = (vec![0; size * key], vec![0; size * value]);
+    loop {
+        let place = token.as_mut_ptr() as u64;
+        let mut attribute = Attribute {
+            in_batch: if first { 0 } else { place },
+            out_batch: place,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: size as u32,
+            map: map.as_raw_fd(),
+            element_flags: 0,
+            flags: 0,
+        };
+        let finished = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attribute) {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            // One bucket holds more than the buffer.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                size *= 2;
+                keys.resize(size * key, 0);
+                values.resize(size * value, 0);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let count = attribute.count as usize;
+        total += count as u64;
+        keys.chunks_exact(key).zip(values.chunks_exact(value)).take(count).for_each(|(k, v)| visit(k, v));
+        if finished {
+            return Ok(total);
+        }
+        first = false;
+    }
+}
+
+/// Reads a whole hash map, see [`walk`].
+pub(crate) fn read_all<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    walk(map, size_of::<K>(), size_of::<V>(), |key, value| {
+        // SAFETY: `Pod` types are plain integers, and the slices have exactly their sizes.
+        all.push(unsafe {
+            (key.as_ptr().cast::<K>().read_unaligned(), value.as_ptr().cast::<V>().read_unaligned())
+        });
+    })?;
+    Ok(all)
+}
+
+/// Counts the entries of a hash map whose keys and values have these sizes.
+pub(crate) fn count(map: BorrowedFd<'_>, key: usize, value: usize) -> io::Result<u64> {
+    walk(map, key, value, |_, _| {})
+}
