@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fairway_datapath::Error as Kernel;
+
 /// Exit codes; 0 is success, 2 is clap's own for usage, 130 is Ctrl-C.
 pub(crate) mod exit {
     /// A negative answer: something failed, was dropped, or a command could not finish.
@@ -42,10 +44,8 @@ pub(crate) enum Error {
     Kernel {
         root: PathBuf,
         #[source]
-        source: fairway_datapath::Error,
+        source: Kernel,
     },
-    #[error("nothing of Fairway's is pinned below `{root}`")]
-    NothingPinned { root: PathBuf },
     #[error("`{0}` needs the agent: it cannot be read from the pinned maps")]
     NeedsAgent(&'static str),
     #[error("a namespace cannot be selected with `--from kernel`: the maps hold no names")]
@@ -69,6 +69,7 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::Unreachable { .. } | Error::Kernel { .. } if denied(self) => exit::PRIVILEGE,
+            Error::Kernel { source: Kernel::NotPinned { .. }, .. } => exit::NOT_FOUND,
             Error::Unreachable { .. } | Error::TraceEnded => exit::UNREACHABLE,
             Error::Timeout { .. } => exit::PARTIAL,
             Error::Agent(status) => match status.code() {
@@ -80,7 +81,7 @@ impl Error {
                 tonic::Code::DeadlineExceeded => exit::PARTIAL,
                 _ => exit::NEGATIVE,
             },
-            Error::NothingPinned { .. } | Error::NoSuchReason(_) => exit::NOT_FOUND,
+            Error::NoSuchReason(_) => exit::NOT_FOUND,
             Error::NeedsAgent(_) | Error::NamesNeedAgent => exit::USAGE,
             Error::Kernel { .. } | Error::Start(_) => exit::NEGATIVE,
             Error::Write(_) | Error::Json(_) | Error::Yaml(_) => exit::NEGATIVE,
@@ -115,8 +116,8 @@ impl Error {
             Error::Unreachable { .. } | Error::Timeout { .. } => {
                 &["systemctl status fairway-agent", "fairway --from kernel service list   # needs no agent"]
             }
-            Error::NothingPinned { .. } => {
-                &["is an agent set up here? systemctl status fairway-agent; else give --bpf-root"]
+            Error::Kernel { source: Kernel::NotPinned { .. }, .. } => {
+                &["systemctl status fairway-agent", "give --bpf-root if the agent was given another one"]
             }
             Error::NeedsAgent(_) | Error::NamesNeedAgent => &["leave out `--from kernel`"],
             Error::NoSuchReason(_) => &["fairway drops explain   # lists all reasons"],
@@ -138,7 +139,10 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
 
 /// Whether the operating system refused it for want of a privilege.
 fn denied(error: &Error) -> bool {
-    chain(error).any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    })
+    matches!(error, Error::Kernel { source: Kernel::Privilege { .. }, .. })
+        || chain(error).any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        })
 }

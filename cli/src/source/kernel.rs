@@ -18,9 +18,6 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Opens the maps.
     pub(super) fn open(root: &Path) -> Result<Self, Error> {
-        if !root.exists() {
-            return Err(Error::NothingPinned { root: root.to_owned() });
-        }
         let maps = Pinned::open(root).map_err(|source| Error::Kernel { root: root.to_owned(), source })?;
         Ok(Self { root: root.to_owned(), maps })
     }

@@ -56,6 +56,11 @@ fn a_socket_that_only_root_may_open_is_exit_5() {
     let ran = Ran::from(command.output().expect("run as root: the test drops its privileges"));
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains("run it as root"), "{}", ran.stderr);
+    let mut command = std::process::Command::new(directory.path().join("fairway"));
+    command.args(["status", "--from", "kernel"]).uid(65_534).gid(65_534);
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("CAP_BPF"), "{}", ran.stderr);
 }
 
 #[test]
