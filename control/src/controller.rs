@@ -4,11 +4,13 @@ mod agents;
 mod claims;
 mod nodes;
 mod pods;
+mod saved;
 mod slices;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use agents::{Agents, parse as parse_report};
+pub(crate) use saved::{load, save};
 
 use std::collections::BTreeMap;
 

@@ -70,6 +70,10 @@ struct Run {
     /// reported their pods by then.
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     grace: u64,
+    /// Directory that keeps what the agents told (nodes, pods) across restarts, also of agents that are lost. Remove
+    /// agents.json in it to forget nodes that are gone for good.
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CONTROL_STATE_DIR")]
+    state_dir: Option<PathBuf>,
     /// Print the problems of the manifests and exit, as `validate` does.
     #[arg(long)]
     check: bool,
@@ -155,7 +159,8 @@ fn options(run: Run, manifests: PathBuf) -> anyhow::Result<Options> {
         }
         listen.push(Listen::Tcp { address: resolve(text)?, tls: tls.clone() });
     }
-    Ok(Options { manifests, listen, grace: Duration::from_secs(run.grace) })
+    let state = run.state_dir.map(|directory| directory.join("agents.json"));
+    Ok(Options { manifests, listen, grace: Duration::from_secs(run.grace), state })
 }
 
 fn resolve(text: &str) -> anyhow::Result<SocketAddr> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use crate::controller::Agents;
+use crate::controller::load;
 use crate::source::{Directory, Problem, watch};
 use crate::stream::{Shared, Subscriber};
 use crate::tls::{Tls, TlsError};
@@ -31,12 +31,14 @@ pub struct Options {
     /// How long after a start an agent that serves an earlier state waits for its first answer: other agents may not
     /// have reported their pods again yet.
     pub grace: Duration,
+    /// A file that keeps what the agents told across restarts; none: they have to tell it again.
+    pub state: Option<PathBuf>,
 }
 
 impl Options {
     /// Serves `manifests` inside this process only.
     pub fn new(manifests: impl Into<PathBuf>) -> Self {
-        Self { manifests: manifests.into(), listen: Vec::new(), grace: Duration::ZERO }
+        Self { manifests: manifests.into(), listen: Vec::new(), grace: Duration::ZERO, state: None }
     }
 }
 
@@ -92,7 +94,12 @@ impl Server {
     /// # Errors
     /// An address that cannot be bound, TLS files that cannot be used.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let shared = Shared::new(Agents::default(), options.grace);
+        let known = options.state.as_deref().map(load).transpose().unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not known");
+            None
+        });
+        let shared = Shared::new(known.unwrap_or_default(), options.grace);
+        let told = shared.agents_changed.subscribe();
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = listen::Services::new(&shared, health_service);
         let mut tasks = JoinSet::new();
@@ -103,6 +110,9 @@ impl Server {
         let memory = router.memory(&mut tasks);
         let newest = watch(Directory::new(options.manifests)).map_err(Error::Thread)?;
         let problems = Arc::default();
+        if let Some(path) = options.state {
+            tasks.spawn(follow::save_agents(Arc::clone(&shared), told, path));
+        }
         tasks.spawn(follow::follow(Arc::clone(&shared), newest, Arc::clone(&problems), health));
         Ok(Self { shared, problems, memory, addresses, tasks })
     }

@@ -1,5 +1,7 @@
 //! The real control plane on a directory of manifests, and real clients.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -230,6 +232,37 @@ async fn an_agent_with_an_older_state_gets_nothing_while_a_file_was_never_good()
     agent.read().await;
     assert!(has("a")(&agent.cluster) && has("b")(&agent.cluster));
     assert_eq!(agent.snapshots, 1);
+    server.stop().await.unwrap();
+}
+
+// S104
+#[tokio::test]
+async fn a_restart_keeps_the_endpoints_of_agents_that_are_not_back_yet() {
+    let at = tempfile::tempdir().unwrap();
+    let manifests = at.path().join("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("web.yaml"), service("web", "10.96.0.1") + &pod("web")).unwrap();
+    let options = || Options { state: Some(at.path().join("agents.json")), ..Options::new(&manifests) };
+    let server = Server::start(options()).await.unwrap();
+    let mut agent = Agent::connect(server.channel(), "n1", None).await;
+    agent.send(Body::Report(Report {
+        pods: vec![PodStatus {
+            namespace: "default".into(),
+            name: "web-1".into(),
+            addresses: vec!["10.0.1.5".into()],
+            ready: true,
+            terminating: false,
+        }],
+    }));
+    agent.until(|cluster| !cluster.slices.is_empty()).await;
+    server.stop().await.unwrap();
+
+    let server = Server::start(options()).await.unwrap();
+    let mut other = Agent::connect(server.channel(), "n2", agent.applied).await;
+    other.read().await;
+    assert_eq!(other.snapshots, 1);
+    assert_eq!(other.cluster.slices, agent.cluster.slices);
+    assert!(other.cluster.nodes.contains_key("n1"));
     server.stop().await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use fairway_proto::model::{Node, ObjectName};
 pub(crate) struct Agents {
     pub(crate) nodes: BTreeMap<String, Node>,
     /// By node, then by pod.
-    reports: BTreeMap<String, BTreeMap<ObjectName, PodReport>>,
+    pub(super) reports: BTreeMap<String, BTreeMap<ObjectName, PodReport>>,
 }
 
 /// What an agent told of a pod.

@@ -1,16 +1,22 @@
 //! Keeps the stream's state equal to what manifests and agents say, and tells of problems once.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fairway_proto::control::control_server::SERVICE_NAME;
+use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Error;
-use crate::controller::{Resolved, resolve};
+use crate::controller::{Resolved, resolve, save};
 use crate::source::{Declarations, Newest, Problem};
 use crate::stream::Shared;
+
+/// What agents tell is written to disk at most so often.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the server stops.
 pub(super) async fn follow(
@@ -21,10 +27,11 @@ pub(super) async fn follow(
 ) -> Result<(), Error> {
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
     let mut serving = false;
+    let mut told = shared.agents_changed.subscribe();
     loop {
         let read_again = tokio::select! {
             Ok(()) = newest.changed() => true,
-            () = shared.agents_changed.notified() => false,
+            Ok(()) = told.changed() => false,
             () = shared.stop.cancelled() => return Ok(()),
         };
         let Some(declarations) = newest.borrow_and_update().clone() else { continue };
@@ -44,6 +51,30 @@ pub(super) async fn follow(
         if !serving {
             serving = true;
             health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
+        }
+    }
+}
+
+/// Keeps what the agents told on disk, until the server stops; at most once a second, and once more at the end.
+pub(super) async fn save_agents(
+    shared: Arc<Shared>,
+    mut told: watch::Receiver<u64>,
+    path: PathBuf,
+) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            Ok(()) = told.changed() => {}
+            () = shared.stop.cancelled() => return Ok(()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SAVE_EVERY) => {}
+            () = shared.stop.cancelled() => {}
+        }
+        told.mark_unchanged();
+        let (path, agents) = (path.clone(), shared.agents().clone());
+        let saved = tokio::task::spawn_blocking(move || save(&path, &agents)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not kept");
         }
     }
 }

@@ -24,11 +24,20 @@ enum Value {
     Map(Vec<(String, Tree)>),
 }
 
+/// Why a text is no YAML.
+#[derive(Debug)]
+pub(crate) struct SyntaxError {
+    /// The parser's words.
+    pub(crate) message: String,
+    /// The place, where there is one.
+    pub(crate) at: Option<(u64, u64)>,
+}
+
 /// All documents of a file; empty ones are left out.
 ///
 /// # Errors
-/// The parser's words and the place, where there is one.
-pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, (String, Option<(u64, u64)>)> {
+/// The first thing that is not YAML.
+pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, SyntaxError> {
     // `name: n` is a name, as for everybody who does not speak YAML 1.1.
     let options = serde_saphyr::options! { budget: None, strict_booleans: true };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
@@ -36,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, (String, Option<(u64, u64)>
         let words = error.without_snippet().to_string();
         let words = words.lines().next().unwrap_or_default();
         // The place is told once, in front.
-        (words.split(" at line ").next().unwrap_or_default().to_owned(), at)
+        let message = words.split(" at line ").next().unwrap_or_default().to_owned();
+        SyntaxError { message, at }
     })
 }
 

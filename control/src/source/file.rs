@@ -31,7 +31,8 @@ pub(crate) fn read(name: &Arc<str>, bytes: &[u8]) -> Result<Content, Vec<Problem
         return Err(alone(Cause::Empty, None));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| alone(Cause::NotText, None))?;
-    let documents = document::parse(text).map_err(|(message, at)| alone(Cause::Syntax { message }, at))?;
+    let documents =
+        document::parse(text).map_err(|error| alone(Cause::Syntax { message: error.message }, error.at))?;
     let mut content = Content::default();
     for document in &documents {
         read_document(name, document, None, &mut content);

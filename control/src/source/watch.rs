@@ -16,7 +16,7 @@ use super::declaration::Declarations;
 use super::directory::Directory;
 
 /// Events are taken together until none came for so long.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(20);
 /// A file that is still open for writing is waited for, but not longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the directory is looked at without an event: network file systems and targets of links send none.

@@ -8,7 +8,7 @@ pub(crate) use http::ControlService;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +21,8 @@ use crate::controller::Agents;
 pub(crate) struct Shared {
     pub(crate) store: Store,
     agents: Mutex<Agents>,
-    /// An agent told something new.
-    pub(crate) agents_changed: Notify,
+    /// Counts what the agents told that was new.
+    pub(crate) agents_changed: watch::Sender<u64>,
     pub(crate) subscribers: Subscribers,
     /// Ends all streams.
     pub(crate) stop: CancellationToken,
@@ -37,7 +37,7 @@ impl Shared {
         Arc::new(Self {
             store: Store::new(),
             agents: Mutex::new(agents),
-            agents_changed: Notify::new(),
+            agents_changed: watch::Sender::new(0),
             subscribers: Subscribers::default(),
             stop: CancellationToken::new(),
             settled: Instant::now() + grace,

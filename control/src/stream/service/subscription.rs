@@ -59,7 +59,7 @@ async fn open(
     let node = Node::try_from(&node).map_err(|error| Status::invalid_argument(format!("hello: {error}")))?;
     let name = node.name.clone();
     if shared.agents().hello(node) {
-        shared.agents_changed.notify_one();
+        shared.agents_changed.send_modify(|count| *count += 1);
     }
     tracing::info!(node = name, version = applied.map(|version| version.number), "agent connected");
     shared.subscribers.update(&name, |subscriber| {
@@ -144,7 +144,7 @@ fn take(connected: &Connected, request: SubscribeRequest) -> Result<(), Status> 
             let pods =
                 parse_report(report).map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
             if shared.agents().report(node, pods) {
-                shared.agents_changed.notify_one();
+                shared.agents_changed.send_modify(|count| *count += 1);
             }
         }
     }
