@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::ValueEnum;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use fairway_tests::lab::{Lab, Status};
 use serde_json::json;
 
@@ -58,5 +58,6 @@ fn text(lab: &Lab, status: &Status) -> String {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.to_vec());
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table
 }

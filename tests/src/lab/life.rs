@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::enter::binaries;
 use super::manifests::ManifestError;
 use super::wire::{self, WireError};
-use super::{Lab, Manifests, Owner, State, Status, labs};
+use super::{Lab, Manifests, Owner, ProcessState, State, Status, labs};
 
 /// How long a lab may take until all is ready.
 const READY: Duration = Duration::from_secs(60);
@@ -169,38 +169,48 @@ fn start_keeper(state: &State) -> io::Result<Owner> {
 
 fn wait_ready(lab: &Lab, progress: &mut dyn FnMut(&str)) -> Result<(), UpError> {
     let start = Instant::now();
-    let mut last = (String::new(), Instant::now());
+    let mut last = (Vec::new(), Instant::now());
     loop {
-        let missing = match lab.status() {
+        let (missing, hopeless) = match lab.status() {
             Ok(status) => missing(&status),
-            Err(error) => Some(format!("the keeper: {error}")),
+            Err(error) => (vec![format!("the keeper: {error}")], false),
         };
-        let Some(missing) = missing else { return Ok(()) };
+        let Some(first) = missing.first() else { return Ok(()) };
+        progress(&match missing.len() - 1 {
+            0 => first.clone(),
+            more => format!("{first} (and {more} more)"),
+        });
         if last.0 != missing {
-            last = (missing.clone(), Instant::now());
-            progress(&missing);
+            last = (missing, Instant::now());
         }
-        if start.elapsed() > READY || last.1.elapsed() > STUCK {
+        if hopeless || start.elapsed() > READY || last.1.elapsed() > STUCK {
             let logs = lab.state.directory().join("logs");
+            let missing = last.0.iter().map(|line| format!("\n  {line}")).collect();
             return Err(UpError::NotReady { missing, logs, id: lab.state.id.clone() });
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// What is not as it should be, in one line; none when all is ready.
-fn missing(status: &Status) -> Option<String> {
-    let processes = status.processes.iter().filter(|process| process.pid.is_none()).map(|process| {
-        let how = process.ended.as_deref().unwrap_or("not started yet");
-        format!("{} {how} (log: {})", process.name, process.log)
-    });
+/// What is not as it should be, a line each; true when it will not get better by itself.
+fn missing(status: &Status) -> (Vec<String>, bool) {
+    let ended: Vec<String> = status.processes.iter().filter_map(ended).collect();
+    if !ended.is_empty() {
+        return (ended, true);
+    }
     let pods = status.pods.iter().filter(|pod| !pod.ready).map(|pod| {
         let why = pod.message.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         format!("pod {} on {} is {}{why}", pod.name, pod.node, pod.phase)
     });
-    let nothing = status.processes.is_empty().then(|| "nothing is started yet".to_owned());
-    let all: Vec<String> = nothing.into_iter().chain(processes).chain(pods).collect();
-    (!all.is_empty()).then(|| all.join("; "))
+    (pods.collect(), false)
+}
+
+/// How a process ended, if it did, with the last line of its log.
+fn ended(process: &ProcessState) -> Option<String> {
+    let how = process.ended.as_deref()?;
+    let log = fs::read_to_string(&process.log).unwrap_or_default();
+    let said = log.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+    Some(format!("{} ended ({how}){said}", process.name))
 }
 
 /// Removes everything of the lab: processes, namespaces, cgroups, pins, files.
