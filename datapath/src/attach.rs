@@ -111,8 +111,9 @@ impl Attachments {
             Place::Cgroup(path) => {
                 let cgroup = File::open(path).map_err(Error::io("open cgroup", path))?;
                 let hook = programs.socket(program)?;
+                // A link takes no mode: it always shares the cgroup with other links.
                 let id = hook
-                    .attach(&cgroup, CgroupAttachMode::AllowMultiple)
+                    .attach(&cgroup, CgroupAttachMode::Single)
                     .map_err(Error::program("attach", program))?;
                 let link = hook.take_link(id).map_err(Error::program("attach", program))?;
                 pin_link(FdLink::try_from(link), program, &pin)?;
