@@ -35,13 +35,22 @@ impl Suite {
         self != Self::Unit
     }
 
-    /// Arguments of `cargo test`. The suites with a name of their own say `test = false` in their Cargo.toml,
-    /// so that the plain `cargo test` leaves them out.
+    /// Arguments of `cargo test`. Targets that need root say `test = false` in their Cargo.toml, so that the plain
+    /// `cargo test` leaves them out.
     fn cargo_args(self) -> &'static [&'static str] {
         match self {
             Self::Unit => &["--quiet", "--workspace"],
             Self::Packet => &["--package", "fairway-datapath", "--test", "packet"],
-            Self::Lab => &["--package", "fairway-tests", "--test", "lab"],
+            Self::Lab => &[
+                "--package",
+                "fairway-agent",
+                "--test",
+                "pods",
+                "--package",
+                "fairway-tests",
+                "--test",
+                "lab",
+            ],
         }
     }
 }

@@ -12,13 +12,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Reads the test harness's summary, `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    /// Reads a test runner's summary, `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
     pub(crate) fn of_summary(line: &str) -> Option<Self> {
         let counts = line.trim().strip_prefix("test result: ")?.split_once(". ")?.1;
         let count = |what: &str| {
             counts.split("; ").find_map(|count| count.strip_suffix(what)?.trim_end().parse().ok())
         };
-        Some(Self { passed: count("passed")?, failed: count("failed")?, skipped: count("ignored")? })
+        Some(Self {
+            passed: count("passed")?,
+            failed: count("failed")?,
+            skipped: count("ignored").unwrap_or(0),
+        })
     }
 }
 
@@ -48,6 +52,12 @@ mod tests {
     fn the_harness_summary_is_read() {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.02s";
         assert_eq!(Tally::of_summary(line), Some(Tally { passed: 12, failed: 3, skipped: 1 }));
+    }
+
+    #[test]
+    fn a_summary_may_leave_out_what_is_ignored() {
+        let line = "test result: ok. 150 passed; 0 failed; finished in 61.2s";
+        assert_eq!(Tally::of_summary(line), Some(Tally { passed: 150, failed: 0, skipped: 0 }));
     }
 
     #[test]
