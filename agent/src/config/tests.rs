@@ -106,3 +106,19 @@ fn a_control_plane_is_reached_with_certificates_or_on_purpose_without() {
     assert_eq!(with("control = \"unix:///a\""), Some(ControlAddress::Unix("/a".into())));
     assert!(error("control = \"unix:///a\"\nmanifests = \"/m\"").contains("both set"));
 }
+
+#[test]
+fn settings_are_printed_with_value_and_source() {
+    let loaded = load(Some("zone = \"z1\"\n"), &[], &[("interface", &["eth0", "eth1"])]).unwrap();
+    let table = loaded.table();
+    let line = |key: &str| table.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    let words = |key: &str| line(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words("SETTING"), ["SETTING", "VALUE", "SOURCE"]);
+    assert_eq!(words("zone"), ["zone", "z1", "agent.toml:1"]);
+    assert_eq!(words("interface"), ["interface", "eth0,eth1", "flag", "--interface"]);
+    assert_eq!(words("cgroup"), ["cgroup", "-", "default"]);
+    assert_eq!(line("zone").find("agent.toml"), line("SETTING").find("SOURCE"));
+    let json: serde_json::Value = serde_json::from_str(&loaded.json()).unwrap();
+    assert_eq!(json["items"].as_array().unwrap().len(), SETTINGS.len());
+    assert_eq!(json["items"][7]["value"], serde_json::json!(["eth0", "eth1"]));
+}

@@ -70,12 +70,16 @@ impl Metrics {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
     }
 
-    /// A sync is done.
+    /// A sync was made.
     pub(crate) fn synced(&self, duration: Duration, latency: Duration, writes: usize) {
         self.duration.observe(duration.as_secs_f64());
         self.latency.observe(latency.as_secs_f64());
         self.writes.inc_by(writes as u64);
         self.synced.set(seconds());
+    }
+
+    /// No change waits any more.
+    pub(crate) fn nothing_to_do(&self) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

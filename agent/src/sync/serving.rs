@@ -218,7 +218,12 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     async fn sync(&mut self) {
         let since = self.due.take().map_or_else(Instant::now, |(_, since)| since);
-        let (Some(accepted), Some(mut engine)) = (self.accepted.clone(), self.engine.take()) else {
+        // Without any state what the kernel holds stays in force.
+        let Some(accepted) = self.accepted.clone() else {
+            self.metrics.nothing_to_do();
+            return;
+        };
+        let Some(mut engine) = self.engine.take() else {
             return;
         };
         let node = self.local_node(&accepted.cluster);
@@ -239,6 +244,9 @@ impl<T: Tables + Send + 'static> Serving<T> {
         let now = Instant::now();
         self.last_sync = Some(now);
         self.metrics.synced(now - started, now - since, outcome.writes);
+        if outcome.again_at.is_none() && self.due.is_none() {
+            self.metrics.nothing_to_do();
+        }
         if let Some(at) = outcome.again_at {
             self.due = Some((self.due.map_or(at, |(due, _)| due.min(at)), since));
         }

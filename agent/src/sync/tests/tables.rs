@@ -1,0 +1,66 @@
+//! Tables in memory.
+
+use std::collections::BTreeMap;
+
+use fairway_datapath::table::{Backend, Image, Op, Run, Tables};
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    image: Image,
+    slots: BTreeMap<u32, u32>,
+    backends: BTreeMap<u32, Backend>,
+    pub(super) writes: usize,
+    /// Writes until all others fail.
+    pub(super) fail_after: Option<usize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no more writes")]
+pub(super) struct Full;
+
+impl Memory {
+    /// `frontend -> backends` for clients of this node, sorted.
+    pub(super) fn served(&self) -> Vec<String> {
+        let image = self.image().unwrap();
+        let backends = |run: Run| {
+            let ids = (run.first..run.first + run.count).map(|slot| &image.backends[&image.slots[&slot]]);
+            ids.map(|backend| format!("{}:{}", backend.address, backend.port)).collect::<Vec<_>>().join(" ")
+        };
+        let frontends = image.frontends.iter();
+        frontends
+            .map(|(key, value)| format!("{}:{} -> {}", key.address, key.port, backends(value.inside)))
+            .collect()
+    }
+}
+
+impl Tables for Memory {
+    type Error = Full;
+
+    fn image(&self) -> Result<Image, Full> {
+        let mut image = Image { frontends: self.image.frontends.clone(), ..Image::default() };
+        for frontend in self.image.frontends.values() {
+            for run in [frontend.inside, frontend.outside] {
+                for slot in run.first..run.first + run.count {
+                    let id = self.slots[&slot];
+                    image.slots.insert(slot, id);
+                    image.backends.insert(id, self.backends[&id]);
+                }
+            }
+        }
+        Ok(image)
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), Full> {
+        if let Some(left) = &mut self.fail_after {
+            *left = left.checked_sub(1).ok_or(Full)?;
+        }
+        self.writes += 1;
+        match op {
+            Op::PutBackend { id, backend } => drop(self.backends.insert(*id, *backend)),
+            Op::PutSlots { first, backends } => self.slots.extend((*first..).zip(backends.iter().copied())),
+            Op::PutFrontend { key, value } => drop(self.image.frontends.insert(*key, *value)),
+            Op::DeleteFrontend { key } => drop(self.image.frontends.remove(key)),
+        }
+        Ok(())
+    }
+}
