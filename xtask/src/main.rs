@@ -63,7 +63,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match run(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("x: {error:#}");
             ExitCode::FAILURE
@@ -71,18 +71,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<()> {
+fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Build { release } => {
             setup::toolchain()?;
-            binaries::build(release)
+            binaries::build(release)?;
         }
-        Task::Lint => lint::run(),
-        Task::Test { suites } => suite::run(&suites),
-        Task::Demo { args } => lab(Some("demo"), args),
-        Task::Lab { args } => lab(None, args),
-        Task::Clean => binaries::clean(),
+        Task::Lint => lint::run()?,
+        Task::Test { suites } => return suite::run(&suites),
+        Task::Demo { args } => lab(Some("demo"), args)?,
+        Task::Lab { args } => lab(None, args)?,
+        Task::Clean => binaries::clean()?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Becomes `fairway-lab`, whose exit code is then this program's.
