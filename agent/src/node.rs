@@ -135,7 +135,10 @@ async fn embedded(config: &Config) -> Result<Option<fairway_control::Server>, Er
     let Some(manifests) = &config.manifests else {
         return Ok(None);
     };
-    Ok(Some(fairway_control::Server::start(fairway_control::Options::new(manifests)).await?))
+    // What this agent told of its pods is there again before it tells it again: no endpoint is missing meanwhile.
+    let state = Some(config.state_dir.join("control-plane.state"));
+    let options = fairway_control::Options { state, ..fairway_control::Options::new(manifests) };
+    Ok(Some(fairway_control::Server::start(options).await?))
 }
 
 fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<sync::Source> {

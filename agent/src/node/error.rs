@@ -96,7 +96,13 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::NotRoot => 5,
+            Error::Datapath(fairway_datapath::Error::Privilege { .. }) => 5,
             Error::NoBpfFs { .. } | Error::NoCgroup | Error::NoCookie(_) => 6,
+            Error::Datapath(
+                fairway_datapath::Error::NoBpffs { .. }
+                | fairway_datapath::Error::Load(_)
+                | fairway_datapath::Error::Program { .. },
+            ) => 6,
             other if denied(other) => 5,
             _ => 1,
         }

@@ -302,7 +302,12 @@ fn log(before: &SyncState, outcome: &Outcome, version: Version) {
     }
     if outcome.in_force() && before.applied != Some(version) {
         let (epoch, number, writes) = (version.epoch, version.number, outcome.writes);
-        info!(epoch, number, writes, frontends = outcome.usage.frontends, "applied");
+        let frontends = outcome.usage.frontends;
+        if writes > 0 || before.applied.is_none() {
+            info!(epoch, number, writes, frontends, "applied");
+        } else {
+            debug!(epoch, number, writes, frontends, "applied");
+        }
     }
 }
 
