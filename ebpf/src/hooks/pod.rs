@@ -25,7 +25,7 @@ impl Direction for FromPod {
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => Ok(()),
+            None => deliver::route(packet),
         }
     }
 }
