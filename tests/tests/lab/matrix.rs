@@ -215,7 +215,6 @@ async fn wait_for_services(world: &World) -> anyhow::Result<()> {
         world::HOST_REMOTE,
         world::CLIENT_1,
         world::CLIENT_2,
-        world::CLIENT_OUTSIDE,
     ];
     for service in services {
         for from in [Position::PodSameNode, Position::PodOtherNode] {
@@ -223,6 +222,12 @@ async fn wait_for_services(world: &World) -> anyhow::Result<()> {
             let ask = || world.ask_name(from, (service.cluster_ip(false), 80));
             eventually(&what, ask, |name| name.as_deref().ok() == Some(service.name)).await?.ok();
         }
+    }
+    let outside = world::CLIENT_OUTSIDE;
+    for node in [1, 2] {
+        let to = (world.node_address(node, false), outside.node_port());
+        let ask = || world.ask_name(Position::External, to);
+        eventually(outside.name, ask, |name| name.as_deref().ok() == Some(outside.name)).await?.ok();
     }
     Ok(())
 }
