@@ -70,8 +70,8 @@ pub fn redirect_out<A: Parse>(packet: &mut Packet<A>) {
         unsafe { bpf_redirect_neigh(packet::ifindex(packet.skb), core::ptr::null_mut(), 0, 0) } as i32;
 }
 
-/// Routes a packet that arrived from outside and goes on: the kernel's own input would take the node's address as its
-/// source for a lie. A packet for the node itself is passed.
+/// Routes a translated packet: it may have an address of the node as its source, which the kernel's own input would
+/// take for a lie. A packet for the node itself is passed.
 ///
 /// A function of its own: its look-up takes 64 bytes of stack.
 #[inline(never)]
