@@ -48,10 +48,13 @@ impl<A: Family> Pair<'_, A> {
     }
 }
 
+/// An entry as the map holds it.
+type Keyed<A> = (Tuple<A>, Entry<A>);
+
 /// Finds the pairs; `orphans` are reply entries whose original is gone.
-fn pairs<A: Family>(entries: &[(Tuple<A>, Entry<A>)]) -> (Vec<Pair<'_, A>>, Vec<&(Tuple<A>, Entry<A>)>) {
+fn pairs<A: Family>(entries: &[Keyed<A>]) -> (Vec<Pair<'_, A>>, Vec<&Keyed<A>>) {
     let by_key: HashMap<Bytes, &Entry<A>> = entries.iter().map(|(key, entry)| (bytes(key), entry)).collect();
-    let is_reply = |(_, entry): &&(Tuple<A>, Entry<A>)| entry.flags & flags::REPLY != 0;
+    let is_reply = |(_, entry): &&Keyed<A>| entry.flags & flags::REPLY != 0;
     let (replies, originals): (Vec<&_>, Vec<&_>) = entries.iter().partition(is_reply);
     let pairs = originals
         .into_iter()
@@ -71,11 +74,7 @@ fn pairs<A: Family>(entries: &[(Tuple<A>, Entry<A>)]) -> (Vec<Pair<'_, A>>, Vec<
 }
 
 /// The connections of one family.
-pub(crate) fn pair<A: Family>(
-    entries: &[(Tuple<A>, Entry<A>)],
-    now: u32,
-    to_ip: fn(A) -> IpAddr,
-) -> Vec<Connection> {
+pub(crate) fn pair<A: Family>(entries: &[Keyed<A>], now: u32, to_ip: fn(A) -> IpAddr) -> Vec<Connection> {
     let end = |address: A, port: u16| (to_ip(address), u16::from_be(port));
     let (pairs, _) = pairs(entries);
     pairs

@@ -3,7 +3,12 @@
 pub mod model;
 
 /// The messages and services as generated; `descriptors` is for gRPC reflection.
-#[expect(missing_docs, clippy::all, reason = "generated: the .proto files are the documentation")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated: the .proto files are the documentation"
+)]
 #[allow(unreachable_pub, reason = "generated")]
 pub mod fairway {
     /// The stream between the control plane and the agents.

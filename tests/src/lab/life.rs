@@ -95,10 +95,9 @@ pub struct DownError(pub Vec<String>);
 pub fn up(state: State, progress: &mut dyn FnMut(&str)) -> Result<Lab, UpError> {
     check(&state)?;
     let lab = Lab::new(state);
-    build(&lab.state).map_err(|error| {
+    build(&lab.state).inspect_err(|_| {
         // The cause of the failure matters more than what its clean-up says.
         down(&lab.state).ok();
-        error
     })?;
     wait_ready(&lab, progress)?;
     Ok(Lab::new(State::load(&lab.state.id).map_err(|source| io_error("read the lab's state", source))?))
