@@ -73,9 +73,10 @@ impl Cgroup {
     /// # Errors
     /// Processes that do not go within five seconds.
     pub fn remove(&self) -> io::Result<()> {
-        self.kill()?;
         let start = Instant::now();
         loop {
+            // Each time: a process that was starting may have come in meanwhile.
+            self.kill()?;
             match remove_tree(&self.path) {
                 Err(error)
                     if error.raw_os_error() == Some(libc::EBUSY)

@@ -7,6 +7,7 @@
 mod behaviour;
 mod matrix;
 mod outage;
+mod settings;
 mod world;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
         matrix::names()
             .chain(behaviour::NAMES.map(String::from))
+            .chain(settings::NAMES.map(String::from))
             .chain(outage::NAMES.map(String::from))
             .filter(|name| tally.wants(name))
             .for_each(|name| println!("{name}: test"));
@@ -84,6 +86,9 @@ async fn run(mut tally: Tally) -> anyhow::Result<ExitCode> {
     }
     for world in &worlds {
         behaviour::run(world, &mut tally).await;
+    }
+    for world in &worlds {
+        settings::run(world, &mut tally).await;
     }
     for world in &worlds {
         outage::run(world, &mut tally).await;

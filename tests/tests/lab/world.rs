@@ -57,6 +57,7 @@ pub(crate) struct Service {
     number: u8,
     /// Lines of the Service's spec besides addresses and ports.
     spec: &'static str,
+    target_port: u16,
 }
 
 pub(crate) const LOCAL_POD: Service = service("local-pod", 1, "selector: {app: local-pod}");
@@ -74,11 +75,32 @@ pub(crate) const PAIR: Service = service("pair", 9, "selector: {app: pair}");
 pub(crate) const LOCAL_POLICY: Service =
     service("local-policy", 10, "externalTrafficPolicy: Local\n  selector: {app: local-pod}");
 
-const SERVICES: [Service; 10] =
-    [LOCAL_POD, REMOTE_POD, HOST, HOST_REMOTE, CLIENT_1, CLIENT_2, CLIENT_OUTSIDE, EMPTY, PAIR, LOCAL_POLICY];
+pub(crate) const INTERNAL_LOCAL: Service =
+    service("internal-local", 11, "internalTrafficPolicy: Local\n  selector: {app: local-pod}");
+/// Its backends listen on no such port.
+pub(crate) const CLOSED: Service =
+    Service { target_port: 9, ..service("closed", 12, "selector: {app: local-pod}") };
+/// What tests change.
+pub(crate) const CHANGING: Service = service("changing", 13, "selector: {app: remote-pod}");
+
+const SERVICES: [Service; 13] = [
+    LOCAL_POD,
+    REMOTE_POD,
+    HOST,
+    HOST_REMOTE,
+    CLIENT_1,
+    CLIENT_2,
+    CLIENT_OUTSIDE,
+    EMPTY,
+    PAIR,
+    LOCAL_POLICY,
+    INTERNAL_LOCAL,
+    CLOSED,
+    CHANGING,
+];
 
 const fn service(name: &'static str, number: u8, spec: &'static str) -> Service {
-    Service { name, number, spec }
+    Service { name, number, spec, target_port: 8080 }
 }
 
 impl Service {
@@ -104,8 +126,8 @@ impl Service {
         text.parse().expect("a prefix and a number are an address")
     }
 
-    fn manifest(self) -> String {
-        let (name, spec, port) = (self.name, self.spec, self.node_port());
+    pub(crate) fn manifest(self) -> String {
+        let (name, spec, port, target) = (self.name, self.spec, self.node_port(), self.target_port);
         let [c4, c6] = [false, true].map(|v6| self.cluster_ip(v6));
         let [b4, b6] = [false, true].map(|v6| self.balancer_ip(v6));
         let [e4, e6] = [false, true].map(|v6| self.external_ip(v6));
@@ -122,8 +144,8 @@ spec:
   clusterIPs: ["{c4}", "{c6}"]
   externalIPs: ["{e4}", "{e6}"]
   ports:
-    - {{name: tcp, protocol: TCP, port: 80, targetPort: 8080, nodePort: {port}}}
-    - {{name: udp, protocol: UDP, port: 80, targetPort: 8080, nodePort: {port}}}
+    - {{name: tcp, protocol: TCP, port: 80, targetPort: {target}, nodePort: {port}}}
+    - {{name: udp, protocol: UDP, port: 80, targetPort: {target}, nodePort: {port}}}
   {spec}
 status:
   loadBalancer: {{ingress: [{{ip: "{b4}"}}, {{ip: "{b6}"}}]}}

@@ -1,0 +1,258 @@
+//! What a Service's settings, and the shapes of traffic, do.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use fairway_tests::eventually;
+use fairway_tests::traffic::{Failure, Kind, Load, Outcome, Query};
+
+use super::Tally;
+use super::world::{
+    CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, Position, REMOTE_POD, TCP_PROBE, World, pod,
+};
+
+pub(crate) const NAMES: [&str; 9] = [
+    "a_refusal_of_the_backend_reaches_the_client",
+    "the_internal_local_policy_uses_backends_of_the_node_alone",
+    "inside_the_cluster_the_external_local_policy_does_not_count",
+    "a_v6_socket_reaches_a_v4_service",
+    "large_requests_arrive_whole",
+    "clients_with_one_source_port_do_not_collide",
+    "a_node_port_comes_and_goes_with_the_type",
+    "another_target_port_applies_to_new_connections",
+    "udp_follows_a_backend_that_is_replaced",
+];
+
+pub(crate) async fn run(world: &World, tally: &mut Tally) {
+    let [closed, internal, external, mapped, large, collide, types, target, udp] =
+        NAMES.map(|name| format!("{}/{name}", world.name()));
+    tally.run(&closed, closed_port(world)).await;
+    tally.run(&internal, internal_local(world)).await;
+    tally.run(&external, short_circuit(world)).await;
+    tally.run(&mapped, mapped_address(world)).await;
+    tally.run(&large, large_requests(world)).await;
+    tally.run(&collide, one_source_port(world)).await;
+    tally.run(&types, type_changes(world)).await;
+    tally.run(&target, target_port(world)).await;
+    tally.run(&udp, udp_backend_replaced(world)).await;
+}
+
+async fn ask(world: &World, from: Position, kind: Kind, to: (IpAddr, u16)) -> anyhow::Result<Outcome> {
+    let query = Query { timeout: Duration::from_millis(800), ..Query::new(kind, to.into()) };
+    Ok(world.client(from).ask(query).await?)
+}
+
+async fn answers(
+    world: &World,
+    from: Position,
+    kind: Kind,
+    to: (IpAddr, u16),
+    name: &str,
+) -> anyhow::Result<()> {
+    let outcome = ask(world, from, kind, to).await?;
+    let position = from.name();
+    ensure!(outcome.name() == Some(name), "{kind:?} from {position} to {to:?}: {:?}", outcome.reply);
+    Ok(())
+}
+
+// S40
+async fn closed_port(world: &World) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    for v6 in [false, true] {
+        for from in Position::ALL {
+            let outside = from == Position::External;
+            let to = if outside {
+                (world.node_address(2, v6), CLOSED.node_port())
+            } else {
+                (CLOSED.cluster_ip(v6), 80)
+            };
+            let outcome = ask(world, from, Kind::Tcp, to).await?;
+            if outcome.reply != Err(Failure::Refused) {
+                wrong.push(format!("from {} to {to:?}: {:?}", from.name(), outcome.reply));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n    "));
+    Ok(())
+}
+
+// S22, S23
+async fn internal_local(world: &World) -> anyhow::Result<()> {
+    for v6 in [false, true] {
+        let to = (INTERNAL_LOCAL.cluster_ip(v6), 80);
+        for kind in [Kind::Tcp, Kind::Udp] {
+            answers(world, Position::PodSameNode, kind, to, LOCAL_POD.name).await?;
+            let elsewhere = ask(world, Position::PodOtherNode, kind, to).await?;
+            match elsewhere.reply {
+                // A socket hook can refuse, and cannot leave a client waiting.
+                Err(Failure::TimedOut | Failure::NotPermitted) => {}
+                other => bail!("{kind:?} on the node without a backend: {other:?}"),
+            }
+            let outside = (world.node_address(2, v6), INTERNAL_LOCAL.node_port());
+            answers(world, Position::External, kind, outside, LOCAL_POD.name).await?;
+        }
+    }
+    Ok(())
+}
+
+// S25
+async fn short_circuit(world: &World) -> anyhow::Result<()> {
+    for v6 in [false, true] {
+        for kind in [Kind::Tcp, Kind::Udp] {
+            let balancer = (LOCAL_POLICY.balancer_ip(v6), 80);
+            let cluster = (LOCAL_POLICY.cluster_ip(v6), 80);
+            for to in [balancer, cluster] {
+                answers(world, Position::PodOtherNode, kind, to, LOCAL_POD.name).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+// S91
+async fn mapped_address(world: &World) -> anyhow::Result<()> {
+    for service in [LOCAL_POD, REMOTE_POD] {
+        let IpAddr::V4(address) = service.cluster_ip(false) else { bail!("not IPv4") };
+        let to = (address.to_ipv6_mapped().into(), 80);
+        for kind in [Kind::Tcp, Kind::Udp, Kind::UdpUnconnected] {
+            for from in [Position::PodSameNode, Position::NodeProcess] {
+                let outcome = ask(world, from, kind, to).await?;
+                let (name, reply, peer) = (outcome.name(), &outcome.reply, outcome.peer);
+                ensure!(name == Some(service.name), "{kind:?} from {}: {reply:?}", from.name());
+                ensure!(peer == Some(SocketAddr::from(to)), "{kind:?} from {}: peer {peer:?}", from.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+// S86
+async fn large_requests(world: &World) -> anyhow::Result<()> {
+    for v6 in [false, true] {
+        for from in Position::ALL {
+            let to = match from {
+                Position::External => (world.node_address(1, v6), REMOTE_POD.node_port()),
+                _ => (REMOTE_POD.cluster_ip(v6), 80),
+            };
+            for (kind, size) in [(Kind::Tcp, 500_000), (Kind::Udp, 1_300)] {
+                let outcome = world.client(from).ask(Query { size, ..Query::new(kind, to.into()) }).await?;
+                let reply = &outcome.reply;
+                ensure!(
+                    reply.is_ok(),
+                    "{kind:?} with {size} bytes from {} to {to:?}: {reply:?}",
+                    from.name()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+// S50
+async fn one_source_port(world: &World) -> anyhow::Result<()> {
+    for v6 in [false, true] {
+        let to = (world.node_address(2, v6), LOCAL_POD.node_port());
+        let positions = [Position::External, Position::NodeProcess, Position::PodSameNode];
+        for (kind, one_connection) in [(Kind::Tcp, true), (Kind::Udp, false)] {
+            let query = Query { source_port: 40_000, ..Query::new(kind, to.into()) };
+            let load = Load { query, every: Duration::from_millis(5), one_connection };
+            let mut running = Vec::new();
+            for from in positions {
+                running.push((from, world.client(from).start_load(load).await?));
+            }
+            // All of them have begun once another client was answered a few times.
+            for _ in 0..20 {
+                answers(world, Position::PodOtherNode, kind, to, LOCAL_POD.name).await?;
+            }
+            for (from, load) in running {
+                let report = world.client(from).stop_load(load).await?;
+                ensure!(report.failed() == 0, "{kind:?} from {}: {report:?}", from.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn becomes(
+    world: &World,
+    from: Position,
+    to: (IpAddr, u16),
+    wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
+    let what = format!("from {} to {to:?}", from.name());
+    eventually(&what, || world.ask_name(from, to), |name| name.as_ref().is_ok_and(|name| wanted(name)))
+        .await??;
+    Ok(())
+}
+
+// S95
+async fn type_changes(world: &World) -> anyhow::Result<()> {
+    let manifests = world.lab.manifests();
+    let node_port = (world.node_address(2, false), CHANGING.node_port());
+    let whole = CHANGING.manifest();
+    becomes(world, Position::External, node_port, |name| name == REMOTE_POD.name).await?;
+    let inner = whole.replace("type: LoadBalancer", "type: ClusterIP");
+    let inner: String = inner.lines().map(|line| line.replace(&node_port_field(), "") + "\n").collect();
+    manifests.apply_text(&inner)?;
+    let gone = becomes(world, Position::External, node_port, |name| name == "Refused").await;
+    let kept = becomes(world, Position::PodSameNode, (CHANGING.cluster_ip(false), 80), |name| {
+        name == REMOTE_POD.name
+    });
+    let kept = kept.await;
+    manifests.apply_text(&whole)?;
+    gone.and(kept)?;
+    becomes(world, Position::External, node_port, |name| name == REMOTE_POD.name).await
+}
+
+fn node_port_field() -> String {
+    format!(", nodePort: {}", CHANGING.node_port())
+}
+
+// S96
+async fn target_port(world: &World) -> anyhow::Result<()> {
+    let to = (CHANGING.cluster_ip(true), 80);
+    becomes(world, Position::PodSameNode, to, |name| name == REMOTE_POD.name).await?;
+    let whole = CHANGING.manifest();
+    world.lab.manifests().apply_text(&whole.replace("targetPort: 8080", "targetPort: 9"))?;
+    let changed = becomes(world, Position::PodSameNode, to, |name| name == "Refused").await;
+    world.lab.manifests().apply_text(&whole)?;
+    changed?;
+    becomes(world, Position::PodSameNode, to, |name| name == REMOTE_POD.name).await
+}
+
+// S54
+async fn udp_backend_replaced(world: &World) -> anyhow::Result<()> {
+    let manifests = world.lab.manifests();
+    let moving = |node: &str| pod("moving", "moving", node, "", TCP_PROBE);
+    let service = CHANGING.manifest().replace("app: remote-pod", "app: moving");
+    manifests.apply_text(&(service + &moving("node1")))?;
+    let done = follow_udp(world, &moving("node2")).await;
+    manifests.apply_text(&CHANGING.manifest())?;
+    manifests.remove("Pod", "default/moving")?;
+    done
+}
+
+async fn follow_udp(world: &World, moved: &str) -> anyhow::Result<()> {
+    let inside = (Position::PodSameNode, (CHANGING.cluster_ip(false), 80));
+    let outside = (Position::External, (world.node_address(2, false), CHANGING.node_port()));
+    let always = |from: Position, to: (IpAddr, u16)| async move {
+        let timeout = Duration::from_millis(200);
+        let query = Query { source_port: 41_000, timeout, ..Query::new(Kind::Udp, to.into()) };
+        let outcome = world.client(from).ask(query).await;
+        outcome.map_or_else(|error| error.to_string(), |o| format!("{:?}", o.reply.map(|reply| reply.name)))
+    };
+    let answered = |reply: &String| reply == "Ok(\"moving\")";
+    for (from, to) in [inside, outside] {
+        eventually(&format!("UDP from {} before", from.name()), || always(from, to), answered).await?;
+    }
+    let old = world.pod_address("moving", false)?;
+    world.lab.manifests().apply_text(moved)?;
+    let address = || async { world.pod_address("moving", false).ok() };
+    eventually("the pod moves", address, |address| address.is_some_and(|new| new != old)).await?;
+    for (from, to) in [inside, outside] {
+        let what = format!("UDP from {}, always from one port, after the backend moved", from.name());
+        eventually(&what, || always(from, to), answered).await?;
+    }
+    Ok(())
+}
