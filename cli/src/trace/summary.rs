@@ -43,8 +43,9 @@ impl Summary {
             format!("{total} {word} ({})", each.join(", "))
         };
         format!(
-            "{} events, {}, {}, {} lost",
+            "{} {}, {}, {}, {} lost",
             self.events,
+            if self.events == 1 { "event" } else { "events" },
             part("dropped", &self.dropped),
             part("rejected", &self.rejected),
             self.lost
