@@ -16,7 +16,7 @@ pub(crate) enum Source {
     /// The agent.
     Agent(Agent),
     /// The pinned maps.
-    Kernel(Kernel),
+    Kernel(Box<Kernel>),
 }
 
 /// How often what happened.
@@ -33,7 +33,7 @@ impl Source {
         match global.from {
             args::From::Agent => Ok(Self::Agent(Agent::connect(&global.socket).await?)),
             args::From::Kernel if global.namespace.is_some() => Err(Error::NamesNeedAgent),
-            args::From::Kernel => Ok(Self::Kernel(Kernel::open(&global.bpf_root)?)),
+            args::From::Kernel => Ok(Self::Kernel(Box::new(Kernel::open(&global.bpf_root)?))),
         }
     }
 
