@@ -154,7 +154,7 @@ impl State {
         }
     }
 
-    /// How long a silent connection is kept, in [`tick`]s, each a little more than a second.
+    /// How long a silent connection is kept, in seconds.
     pub fn timeout(self, protocol: u8) -> u32 {
         match (self, protocol) {
             (State::SynSent, _) => 60,

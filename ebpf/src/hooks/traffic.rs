@@ -44,11 +44,11 @@ pub fn run<D: Direction>(skb: *mut __sk_buff) -> i32 {
 fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
     let mut packet = Packet::<A>::new(skb);
     if let Err(reason) = packet.parse() {
-        report::packet(D::HOOK, reason, &packet, 0);
+        report::packet(D::HOOK, reason, &packet);
         return DROP;
     }
     if let Err(reason) = stages::<D, A>(&mut packet) {
-        report::packet(D::HOOK, reason, &packet, 0);
+        report::packet(D::HOOK, reason, &packet);
         return DROP;
     }
     packet.verdict
@@ -66,13 +66,14 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> 
         return plain::<D, A>(packet, pod);
     }
     if let Some(entry) = conntrack::find(packet) {
+        packet.service = entry.service;
         if packet.fragment {
             return Err(Reason::Fragment);
         }
         let reply = entry.flags & flags::REPLY != 0;
         packet.rewrite(&entry.to)?;
         let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
-        report::packet(D::HOOK, reason, packet, entry.service);
+        report::packet(D::HOOK, reason, packet);
         return D::send(packet, deliver::pod(packet.tuple.destination));
     }
     if !D::SERVICES {
@@ -97,22 +98,19 @@ fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> R
 /// The first packet of a connection to a Service.
 #[inline(always)]
 fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<(), Reason> {
+    packet.service = frontend.service;
     if packet.fragment {
         return Err(Reason::Fragment);
     }
     let choice = match service::choose::<A>(frontend, D::SIDE) {
         Ok(choice) => choice,
         Err(Reason::NoBackend) => {
-            report::packet(D::HOOK, Reason::NoBackend, packet, frontend.service);
+            report::packet(D::HOOK, Reason::NoBackend, packet);
             packet.verdict = DROP;
             let _ = refuse::answer(packet, D::BACK);
             return Ok(());
         }
-        Err(reason) => {
-            report::packet(D::HOOK, reason, packet, frontend.service);
-            packet.verdict = DROP;
-            return Ok(());
-        }
+        Err(reason) => return Err(reason),
     };
     if choice.backend.address == packet.tuple.destination
         && choice.backend.port == packet.tuple.destination_port
@@ -128,6 +126,6 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     conntrack::create(packet, &mut to, frontend.service, choice.id)?;
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     packet.rewrite(&to)?;
-    report::packet(D::HOOK, reason, packet, frontend.service);
+    report::packet(D::HOOK, reason, packet);
     D::send(packet, deliver::pod(packet.tuple.destination))
 }

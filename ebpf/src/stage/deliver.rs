@@ -1,8 +1,8 @@
 //! Where a packet goes once its addresses are final.
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-    bpf_fib_lookup as Fib,
+    __sk_buff, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+    BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Fib,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
@@ -87,7 +87,8 @@ pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
     let size = size_of::<Fib>() as i32;
     // SAFETY: the structure lives on this stack, its size is given.
     let result = unsafe { bpf_fib_lookup(packet.skb.cast(), &mut fib, size, 0) };
-    if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 {
+    // For the node itself; or forwarding is off, and the kernel says what becomes of it.
+    if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 || result == BPF_FIB_LKUP_RET_FWD_DISABLED as i64 {
         return Ok(());
     }
     if packet.ttl <= 1 {

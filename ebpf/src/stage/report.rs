@@ -30,10 +30,16 @@ fn add(index: u32, bytes: u32) {
 
 /// Counts a packet's reason, and traces it.
 #[inline(always)]
-pub fn packet<A: Ip>(hook: Hook, reason: Reason, packet: &Packet<A>, service: u32) {
+pub fn packet<A: Ip>(hook: Hook, reason: Reason, packet: &Packet<A>) {
     count(reason, packet::length(packet.skb));
     if settings::trace() {
-        trace(packet.skb, &packet.original, &packet.tuple, service, code(hook, reason, packet.tcp_flags));
+        trace(
+            packet.skb,
+            &packet.original,
+            &packet.tuple,
+            packet.service,
+            code(hook, reason, packet.tcp_flags),
+        );
     }
 }
 
