@@ -142,7 +142,9 @@ impl Parse for fairway_common::V6 {
         if found == u64::MAX {
             return Err(Reason::Malformed);
         }
-        Ok((found as u8, (found >> 16) as usize & 0x3ff, (found >> 8) as u8))
+        // The compiler knows that the offset is small and would drop the mask; Linux 6.1 does not know, and refuses.
+        let offset = core::hint::black_box(found >> 16) as usize & 0x3ff;
+        Ok((found as u8, offset, (found >> 8) as u8))
     }
 }
 
