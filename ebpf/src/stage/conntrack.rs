@@ -81,11 +81,14 @@ pub fn create<A: Ip>(
     let mut entry =
         Entry { to: packet.tuple.reversed(), last_seen: now(), flags: flags::REPLY, service, backend };
     let translates_source = to.source != packet.tuple.source;
-    claim(to, &entry, translates_source)?;
+    // One key for all: kernels before 6.8 count stacks in steps of 32 bytes, and there is none to spare.
+    let mut key = to.reversed();
+    claim(&mut key, &entry, translates_source)?;
+    to.source_port = key.destination_port;
     entry.to = *to;
     entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
     if A::conntrack().insert(&packet.tuple, &entry, 0).is_err() {
-        let _ = A::conntrack().remove(to.reversed());
+        let _ = A::conntrack().remove(&key);
         return Err(Reason::ConntrackFull);
     }
     if let Some(pod) = A::pods().get_ptr_mut(packet.tuple.source) {
@@ -99,28 +102,25 @@ pub fn create<A: Ip>(
     Ok(())
 }
 
-/// Inserts the reply entry under a key that is free, changing the source port of `to` until one is.
+/// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
 #[inline(always)]
-fn claim<A: Ip>(to: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -> Result<(), Reason> {
-    let wanted = to.source_port;
+fn claim<A: Ip>(key: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -> Result<(), Reason> {
     for attempt in 0..limits::PORT_TRIES {
         if attempt > 0 || translates_source {
-            to.source_port = port();
+            key.destination_port = port();
         }
-        let key = to.reversed();
-        match A::conntrack().insert(&key, reply, BPF_NOEXIST as u64) {
+        match A::conntrack().insert(&*key, reply, BPF_NOEXIST as u64) {
             Ok(()) => return Ok(()),
             Err(error) if error != -17 => return Err(Reason::ConntrackFull),
             Err(_) => {}
         }
         // SAFETY: compared at once.
         let mine =
-            unsafe { A::conntrack().get(&key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
-        if mine && A::conntrack().insert(&key, reply, 0).is_ok() {
+            unsafe { A::conntrack().get(&*key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
+        if mine && A::conntrack().insert(&*key, reply, 0).is_ok() {
             return Ok(());
         }
     }
-    to.source_port = wanted;
     Err(Reason::SourcePortsExhausted)
 }
 
