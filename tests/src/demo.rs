@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, UpError, down, keep_logs, up};
 use fairway_tests::traffic::Runner;
 use report::Report;
 
@@ -30,19 +30,7 @@ pub(crate) async fn run(keep: bool, examples: Option<PathBuf>) -> anyhow::Result
     let mut state = State::new(&id, &examples, 2, Families::Dual, SocketLb::All);
     // An interrupted demo leaves nothing behind: the lab ends with its owner.
     state.owner = Owner::of(std::process::id()).filter(|_| !keep);
-    let lab = tokio::task::spawn_blocking(move || {
-        let failed = state.clone();
-        up(state, &mut crate::cli::progress()).map_err(|error| (failed, error))
-    });
-    let lab = match lab.await? {
-        Ok(lab) => Running::new(lab),
-        Err((_, error)) if keep => return Err(error.into()),
-        Err((state, error)) => {
-            let logs = fairway_tests::lab::keep_logs(&state).map(|path| path.display().to_string());
-            fairway_tests::lab::down(&state).ok();
-            return Err(anyhow::Error::new(error).context(format!("logs: {}", logs.unwrap_or_default())));
-        }
-    };
+    let lab = bring_up(state, keep).await?;
     let mut report = Report::new();
     report.say(&format!("2 nodes, IPv4 and IPv6, with the examples of {}", examples.display()));
     report.say(&format!("up after {:.1?}", start.elapsed()));
@@ -55,10 +43,25 @@ pub(crate) async fn run(keep: bool, examples: Option<PathBuf>) -> anyhow::Result
         NEXT.iter().for_each(|line| report.say(&format!("  fairway-lab --id demo {line}")));
         lab.keep();
     } else if report.failed() > 0 {
-        let logs = fairway_tests::lab::keep_logs(&lab.state)?;
+        let logs = keep_logs(&lab.state)?;
         report.say(&format!("logs: {}", logs.display()));
     }
     Ok(report.finish())
+}
+
+/// A lab that did not come up and is not to be kept leaves its logs alone.
+async fn bring_up(state: State, keep: bool) -> anyhow::Result<Running> {
+    let wanted = state.clone();
+    let lab = tokio::task::spawn_blocking(move || up(wanted, &mut crate::cli::progress()));
+    let error = match lab.await? {
+        Ok(lab) => return Ok(Running::new(lab)),
+        Err(error @ UpError::NotReady { .. }) if !keep => error,
+        Err(error) => return Err(error.into()),
+    };
+    let logs = keep_logs(&state)?;
+    down(&state)?;
+    Err(anyhow::Error::new(error)
+        .context(format!("the demo's lab is down again; its logs are in {}", logs.display())))
 }
 
 const NEXT: [&str; 5] = [

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use fairway_tests::lab::Place;
 use fairway_tests::traffic::{Kind, Outcome, Query, ask, page, redis_command};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 /// Moves into the place and becomes the program; returns only when that fails.
@@ -141,7 +141,7 @@ pub(super) struct FrontendArguments {
 pub(super) async fn frontend(arguments: FrontendArguments) -> anyhow::Result<()> {
     let listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, arguments.http)).await?;
     loop {
-        let (mut stream, _) = listener.accept().await?;
+        let (stream, _) = listener.accept().await?;
         tokio::spawn(async move {
             let visits = redis_command(arguments.redis, &["INCR", "visits"]);
             let (status, body) = match tokio::time::timeout(Duration::from_secs(2), visits).await {
@@ -153,8 +153,11 @@ pub(super) async fn frontend(arguments: FrontendArguments) -> anyhow::Result<()>
             let answer = format!(
                 "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
-            let mut request = [0; 4096];
-            stream.read(&mut request).await?;
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await? > 0 && !line.trim().is_empty() {
+                line.clear();
+            }
             stream.write_all(answer.as_bytes()).await
         });
     }

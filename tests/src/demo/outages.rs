@@ -83,10 +83,7 @@ async fn backend_removed(demo: &Demo) -> anyhow::Result<String> {
 async fn agent_killed(demo: &Demo) -> anyhow::Result<String> {
     let loads = start(demo).await?;
     demo.lab.stop("node1", true)?;
-    // A while without any agent: as long as it takes to ask a hundred times.
-    for _ in 0..100 {
-        demo.node.ask(query(Kind::Http, "10.96.0.80:80")?).await?;
-    }
+    ask_for_a_while(demo).await?;
     demo.lab.start("node1")?;
     let ready = || async { demo.lab.agent_health("node1").map_err(|error| error.to_string()) };
     let limit = Duration::from_secs(15);
@@ -100,8 +97,17 @@ async fn control_stopped(demo: &Demo) -> anyhow::Result<String> {
     demo.lab.stop("control", false)?;
     let loads = start(demo).await?;
     let both = answered_by(demo, &["web-1", "web-2"]).await;
+    ask_for_a_while(demo).await?;
     let told = stop(demo, loads).await;
     demo.lab.start("control")?;
     both?;
     told
+}
+
+/// As long as it takes to ask two hundred times.
+async fn ask_for_a_while(demo: &Demo) -> anyhow::Result<()> {
+    for _ in 0..200 {
+        demo.node.ask(query(Kind::Http, "10.96.0.80:80")?).await?;
+    }
+    Ok(())
 }
