@@ -79,7 +79,7 @@ async fn local_policy(world: &World) -> anyhow::Result<()> {
 }
 
 /// Who answers ten new connections.
-async fn answering(world: &World, from: Position) -> BTreeSet<String> {
+pub(crate) async fn answering(world: &World, from: Position) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for _ in 0..10 {
         let name = world.ask_name(from, (PAIR.cluster_ip(false), 80)).await;
@@ -88,7 +88,8 @@ async fn answering(world: &World, from: Position) -> BTreeSet<String> {
     names
 }
 
-async fn answered_by(world: &World, from: Position, wanted: &[&str]) -> anyhow::Result<()> {
+/// Waits until exactly these answer.
+pub(crate) async fn answered_by(world: &World, from: Position, wanted: &[&str]) -> anyhow::Result<()> {
     let wanted: BTreeSet<String> = wanted.iter().map(ToString::to_string).collect();
     let what = format!("new connections from {} go to {wanted:?}", from.name());
     eventually(&what, || answering(world, from), |names| *names == wanted).await?;

@@ -1,5 +1,6 @@
 //! What happens when parts of Fairway stop.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -11,20 +12,23 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Tally;
-use super::world::{LOCAL_POD, Position, REMOTE_POD, World};
+use super::behaviour::{answered_by, answering};
+use super::world::{LOCAL_POD, Position, REMOTE_POD, World, pair};
 
-pub(crate) const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 5] = [
     "a_killed_agent_costs_no_connection_and_its_successor_takes_over",
     "an_agent_serves_from_disk_while_the_control_plane_is_away",
     "a_second_agent_on_a_node_is_refused",
+    "a_killed_agent_does_not_go_back_to_an_older_state",
     "a_lab_whose_keeper_died_is_cleaned_up",
 ];
 
 pub(crate) async fn run(world: &World, tally: &mut Tally) {
-    let [killed, disk, second, stale] = NAMES.map(|name| format!("{}/{name}", world.name()));
+    let [killed, disk, second, older, stale] = NAMES.map(|name| format!("{}/{name}", world.name()));
     tally.run(&killed, agent_killed(world)).await;
     tally.run(&second, second_agent(world)).await;
     tally.run(&disk, from_disk(world)).await;
+    tally.run(&older, no_older_state(world)).await;
     if world.socket_lb == SocketLb::Off {
         tally.run(&stale, stale_lab()).await;
     }
@@ -101,6 +105,30 @@ async fn from_disk(world: &World) -> anyhow::Result<()> {
     lab.start("control")?;
     served?;
     wait_agent(lab, "node1").await
+}
+
+// S104
+async fn no_older_state(world: &World) -> anyhow::Result<()> {
+    let lab = &world.lab;
+    let mut moved = Ok(());
+    // Three changes in a row, so that one comes right after another was saved.
+    for (app, names) in
+        [("nothing", &["pair-2"][..]), ("pair", &["pair-1", "pair-2"]), ("nothing", &["pair-2"])]
+    {
+        lab.manifests().apply_text(&pair(lab, 1, app))?;
+        moved = moved.and(answered_by(world, Position::PodSameNode, names).await);
+    }
+    // Right after the change has come into force, and with nobody there who could tell it again.
+    lab.stop("node1", true)?;
+    lab.stop("control", true)?;
+    lab.start("node1")?;
+    let ready = wait_agent(lab, "node1").await;
+    let names = answering(world, Position::PodSameNode).await;
+    lab.start("control")?;
+    lab.manifests().apply_text(&pair(lab, 1, "pair"))?;
+    moved.and(ready)?;
+    ensure!(names == BTreeSet::from(["pair-2".into()]), "the next agent serves {names:?}");
+    answered_by(world, Position::PodSameNode, &["pair-1", "pair-2"]).await
 }
 
 async fn second_agent(world: &World) -> anyhow::Result<()> {
