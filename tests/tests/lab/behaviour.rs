@@ -11,7 +11,8 @@ use fairway_tests::lab::SocketLb;
 use fairway_tests::traffic::{Failure, Kind, Load, Query};
 
 use super::Tally;
-use super::world::{EMPTY, LOCAL_POLICY, PAIR, Position, World, pair};
+use super::services::{EMPTY, LOCAL_POLICY, PAIR};
+use super::world::{Position, World, pair};
 
 pub(crate) const NAMES: [&str; 5] = [
     "a_service_without_endpoints_refuses_at_once",

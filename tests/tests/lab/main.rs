@@ -7,6 +7,7 @@
 mod behaviour;
 mod matrix;
 mod outage;
+mod services;
 mod settings;
 mod world;
 

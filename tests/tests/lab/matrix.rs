@@ -11,7 +11,8 @@ use fairway_tests::traffic::{Kind, Outcome, Query};
 use futures::StreamExt;
 
 use super::Tally;
-use super::world::{self, Position, Service, World};
+use super::services::{self, Service};
+use super::world::{Position, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frontend {
@@ -68,7 +69,7 @@ impl Cell {
     }
 
     /// Why there is no such case.
-    fn not_applicable(self) -> Option<&'static str> {
+    fn not_applicable(self, sockets: &str) -> Option<&'static str> {
         let itself = self.backend == "client-itself";
         match (self.client, self.frontend.0) {
             (Position::External, Frontend::ClusterIp) => {
@@ -78,6 +79,9 @@ impl Cell {
             (Position::NodeProcess, _) if itself => {
                 Some("a process of the node as its own backend is the host-network cell")
             }
+            (Position::NodeProcess, Frontend::NodePortLocal) if sockets == "sockets-off" => Some(
+                "a node's packets to its own address stay on lo, where no program is: needs --socket-lb host",
+            ),
             (_, Frontend::PodIp) if itself => Some("a pod's own address never leaves the pod"),
             _ => None,
         }
@@ -85,13 +89,13 @@ impl Cell {
 
     fn service(self) -> Service {
         match (self.backend, self.client) {
-            ("local-pod", _) => world::LOCAL_POD,
-            ("remote-pod", _) => world::REMOTE_POD,
-            ("host-network", _) => world::HOST,
-            ("host-network-remote", _) => world::HOST_REMOTE,
-            (_, Position::PodSameNode) => world::CLIENT_1,
-            (_, Position::PodOtherNode) => world::CLIENT_2,
-            _ => world::CLIENT_OUTSIDE,
+            ("local-pod", _) => services::LOCAL_POD,
+            ("remote-pod", _) => services::REMOTE_POD,
+            ("host-network", _) => services::HOST,
+            ("host-network-remote", _) => services::HOST_REMOTE,
+            (_, Position::PodSameNode) => services::CLIENT_1,
+            (_, Position::PodOtherNode) => services::CLIENT_2,
+            _ => services::CLIENT_OUTSIDE,
         }
     }
 
@@ -153,7 +157,7 @@ impl Cell {
 /// The names of all cells that there are.
 pub(crate) fn names() -> impl Iterator<Item = String> {
     ["sockets-on", "sockets-off"].into_iter().flat_map(|sockets| {
-        Cell::all().filter(|cell| cell.not_applicable().is_none()).map(move |cell| cell.name(sockets))
+        Cell::all().filter(|cell| cell.not_applicable(sockets).is_none()).map(move |cell| cell.name(sockets))
     })
 }
 
@@ -180,7 +184,7 @@ impl fmt::Display for Summary {
 pub(crate) async fn run(world: &World, tally: &Tally, summary: &mut Summary) -> anyhow::Result<()> {
     let mut cells = Vec::new();
     for cell in Cell::all() {
-        match cell.not_applicable() {
+        match cell.not_applicable(world.name()) {
             Some(reason) => *summary.not_applicable.entry(reason).or_default() += 1,
             None => cells.extend(tally.wants(&cell.name(world.name())).then_some(cell)),
         }
@@ -209,12 +213,12 @@ pub(crate) async fn run(world: &World, tally: &Tally, summary: &mut Summary) -> 
 /// Endpoints need a moment from "ready" to the tables of every node.
 async fn wait_for_services(world: &World) -> anyhow::Result<()> {
     let services = [
-        world::LOCAL_POD,
-        world::REMOTE_POD,
-        world::HOST,
-        world::HOST_REMOTE,
-        world::CLIENT_1,
-        world::CLIENT_2,
+        services::LOCAL_POD,
+        services::REMOTE_POD,
+        services::HOST,
+        services::HOST_REMOTE,
+        services::CLIENT_1,
+        services::CLIENT_2,
     ];
     for service in services {
         for from in [Position::PodSameNode, Position::PodOtherNode] {
@@ -223,7 +227,7 @@ async fn wait_for_services(world: &World) -> anyhow::Result<()> {
             eventually(&what, ask, |name| name.as_deref().ok() == Some(service.name)).await?.ok();
         }
     }
-    let outside = world::CLIENT_OUTSIDE;
+    let outside = services::CLIENT_OUTSIDE;
     for node in [1, 2] {
         let to = (world.node_address(node, false), outside.node_port());
         let ask = || world.ask_name(Position::External, to);

@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 
 use super::Tally;
 use super::behaviour::{answered_by, answering};
-use super::world::{LOCAL_POD, Position, REMOTE_POD, World, pair};
+use super::services::{LOCAL_POD, REMOTE_POD};
+use super::world::{Position, World, pair};
 
 pub(crate) const NAMES: [&str; 5] = [
     "a_killed_agent_costs_no_connection_and_its_successor_takes_over",

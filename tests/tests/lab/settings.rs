@@ -8,9 +8,10 @@ use fairway_tests::eventually;
 use fairway_tests::traffic::{Failure, Kind, Load, Outcome, Query};
 
 use super::Tally;
-use super::world::{
-    CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, Position, REMOTE_POD, TCP_PROBE, World, pod,
+use super::services::{
+    CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, REMOTE_POD, TCP_PROBE, pod,
 };
+use super::world::{Position, World};
 
 pub(crate) const NAMES: [&str; 9] = [
     "a_refusal_of_the_backend_reaches_the_client",
