@@ -9,7 +9,7 @@ use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{CgroupAttachMode, TcAttachType};
 
-use crate::load::Programs;
+use crate::load::{PROGRAMS, Programs};
 use crate::{Error, raw};
 
 /// Priority and handle of clsact filters: fixed, so that the next agent finds and replaces them.
@@ -175,23 +175,21 @@ impl Attachments {
         Ok(())
     }
 
-    /// Forgets a device, and unpins its links.
+    /// Forgets a device, and unpins its links, those of an earlier agent too. What is not there is a success.
     pub(crate) fn detach(&mut self, interface: &str) -> Result<(), Error> {
-        let gone: Vec<_> = self
-            .places
-            .keys()
-            .filter(|(_, place)| matches!(place, Place::Device { interface: name, .. } if name == interface))
-            .cloned()
-            .collect();
-        for key in gone {
-            let pin = self.directory.join(pin_name(key.0, &key.1));
+        for program in PROGRAMS {
+            let place = Place::Device { interface: interface.to_owned(), ingress: false };
+            let pin = self.directory.join(pin_name(program, &place));
             match std::fs::remove_file(&pin) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("remove", pin)(error));
                 }
-                _ => drop(self.places.remove(&key)),
+                _ => {}
             }
         }
+        self.places.retain(
+            |(_, place), _| !matches!(place, Place::Device { interface: name, .. } if name == interface),
+        );
         Ok(())
     }
 
@@ -233,4 +231,23 @@ fn attach_clsact(
     // The filter outlives us: dropping the link would remove it.
     std::mem::forget(link);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_an_earlier_agent_attached_to_leaves_no_pin() {
+        let pins = tempfile::tempdir().unwrap();
+        let mut attachments = Attachments::open(pins.path()).unwrap();
+        let links = pins.path().join("links");
+        for name in ["from_pod@fw1", "to_pod@fw1", "from_pod@fw2"] {
+            std::fs::write(links.join(name), "").unwrap();
+        }
+        attachments.detach("fw1").unwrap();
+        attachments.detach("fw1").unwrap();
+        let left: Vec<_> = std::fs::read_dir(links).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["from_pod@fw2"]);
+    }
 }
