@@ -9,6 +9,20 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fairway_agent::config::{Error, Loaded, SETTINGS, Setting, Shape, Sources};
 use fairway_agent::{Config, node};
 
+const AFTER_HELP: &str = "\
+Every flag is also a key of the settings file, and an environment variable with the prefix FAIRWAY_.
+
+Examples:
+  Serve the manifests of a directory, in one process:
+    fairway-agent --manifests /etc/fairway/manifests
+
+  Serve what a control plane streams, over mutual TLS:
+    fairway-agent --control https://control.example.org:7443 \\
+      --tls-cert client.pem --tls-key client.key --tls-ca ca.pem
+
+  See what holds, and where it was set:
+    fairway-agent config";
+
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let loaded = match load(&matches) {
@@ -36,7 +50,7 @@ fn command() -> Command {
     Command::new("fairway-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The Fairway node agent: serves Services and connects pods on this node")
-        .after_help("Every flag is also a key of the settings file, and an environment variable with the prefix FAIRWAY_.")
+        .after_help(AFTER_HELP)
         .args_conflicts_with_subcommands(false)
         .arg(
             Arg::new("config")
