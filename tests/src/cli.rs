@@ -46,12 +46,12 @@ enum Command {
     },
     /// Add or replace the objects of a file or directory.
     Apply {
-        /// The manifests.
+        /// A manifest, or a directory of them.
         file: PathBuf,
     },
     /// Remove the objects that a file or directory names.
     Delete {
-        /// The manifests.
+        /// A manifest, or a directory of them.
         file: PathBuf,
     },
     /// Stop something and start it again.
@@ -136,7 +136,7 @@ enum Restart {
 
 #[derive(clap::Args)]
 struct UpArguments {
-    /// The manifests.
+    /// Directory of the manifests.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// How many nodes.
