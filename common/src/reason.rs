@@ -82,7 +82,7 @@ reasons! {
     11 ConntrackFull "conntrack-full" Drop "the connection could not be recorded" "fairway conntrack list";
     12 BackendMissing "backend-missing" Drop "a slot names a backend that is not there" "fairway status; please report this";
     13 Malformed "malformed" Drop "a header is cut short or contradicts itself" "";
-    14 Fragment "fragment" Drop "a fragment without ports towards a Service address" "lower the sender's MTU";
+    14 Fragment "fragment" Drop "part of a fragmented packet that would have to be translated" "lower the sender's MTU";
     15 RewriteFailed "rewrite-failed" Drop "the kernel refused to change the packet" "";
     16 NoRoute "no-route" Drop "the node has no route to the backend" "ip route get BACKEND";
     17 TtlExceeded "ttl-exceeded" Drop "the packet's time to live ran out" "is there a routing loop?";

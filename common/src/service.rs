@@ -57,7 +57,8 @@ impl Frontend {
     pub const INSIDE_DROPS: u32 = 1;
     /// An empty `outside` run drops instead of refusing (S24: externalTrafficPolicy Local).
     pub const OUTSIDE_DROPS: u32 = 1 << 1;
-    /// Connections from outside keep the client's address (externalTrafficPolicy Local).
+    /// Connections from outside keep the client's address (externalTrafficPolicy Local). For listings: the kernel
+    /// programs translate the source only towards another node's backend, and `outside` holds none then.
     pub const KEEP_CLIENT: u32 = 1 << 2;
 }
 

@@ -5,7 +5,8 @@ use core::ptr::addr_of;
 
 use fairway_common::{V4, V6};
 
-/// Source of IPv4 connections that this node sends on to another node; zero: none.
+/// Source of IPv4 connections whose replies must come back to this node: to a backend of another node, or from a pod
+/// to itself; zero: none.
 #[unsafe(no_mangle)]
 static NODE_V4: V4 = [0];
 /// The same for IPv6.
