@@ -7,6 +7,8 @@ mod probe;
 mod processes;
 mod server;
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use anyhow::Context;
 use notify::Watcher;
 use tokio::sync::mpsc;
 
-use crate::lab::{Manifests, State, down};
+use crate::lab::{Manifests, State, binaries};
 use kubelet::Kubelet;
 use processes::Processes;
 
@@ -54,10 +56,17 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
             _ = changes.recv() => sync(&manifests, &broken, &kubelet),
             _ = owner_check.tick() => if state.owner.is_some_and(|owner| !owner.alive()) {
                 tracing::info!("the lab's owner is gone");
-                return Ok(down(&state)?);
+                return Err(become_down(id));
             }
         }
     }
+}
+
+/// Becomes the command that removes the lab, so that no task of this process makes anything meanwhile; returns only when
+/// that fails.
+fn become_down(id: &str) -> anyhow::Error {
+    let command = binaries().map(|directory| Command::new(directory.join("fairway-lab")));
+    command.map_or_else(Into::into, |mut command| command.args(["down", "--id", id]).exec().into())
 }
 
 /// Makes the pods what the manifests say, and notes manifests that say nothing.

@@ -234,8 +234,11 @@ pub fn down(state: &State) -> Result<(), DownError> {
         }
     }
     note("pins", remove_tree(&state.pins(None)));
-    note("directory", remove_tree(&state.directory()));
-    if errors.is_empty() { Ok(()) } else { Err(DownError(errors)) }
+    if !errors.is_empty() {
+        // The state stays, so that the next `up` or `down` tries again.
+        return Err(DownError(errors));
+    }
+    remove_tree(&state.directory()).map_err(|error| DownError(vec![format!("directory: {error}")]))
 }
 
 /// Copies a lab's logs to where they outlive it, and says where.

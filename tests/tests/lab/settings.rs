@@ -39,6 +39,9 @@ pub(crate) async fn run(world: &World, tally: &mut Tally) {
     tally.run(&udp, udp_backend_replaced(world)).await;
 }
 
+/// No port that the kernel gives to clients or the data path to translated connections, and no node port.
+const OWN_PORT: u16 = 31_500;
+
 async fn ask(world: &World, from: Position, kind: Kind, to: (IpAddr, u16)) -> anyhow::Result<Outcome> {
     let query = Query { timeout: Duration::from_millis(800), ..Query::new(kind, to.into()) };
     Ok(world.client(from).ask(query).await?)
@@ -156,7 +159,7 @@ async fn one_source_port(world: &World) -> anyhow::Result<()> {
         let to = (world.node_address(2, v6), LOCAL_POD.node_port());
         let positions = [Position::External, Position::NodeProcess, Position::PodSameNode];
         for (kind, one_connection) in [(Kind::Tcp, true), (Kind::Udp, false)] {
-            let query = Query { source_port: 40_000, ..Query::new(kind, to.into()) };
+            let query = Query { source_port: OWN_PORT, ..Query::new(kind, to.into()) };
             let load = Load { query, every: Duration::from_millis(5), one_connection };
             let mut running = Vec::new();
             for from in positions {
@@ -239,7 +242,7 @@ async fn follow_udp(world: &World, moved: &str) -> anyhow::Result<()> {
     let outside = (Position::External, (world.node_address(2, false), CHANGING.node_port()));
     let always = |from: Position, to: (IpAddr, u16)| async move {
         let timeout = Duration::from_millis(200);
-        let query = Query { source_port: 41_000, timeout, ..Query::new(Kind::Udp, to.into()) };
+        let query = Query { source_port: OWN_PORT, timeout, ..Query::new(Kind::Udp, to.into()) };
         let outcome = world.client(from).ask(query).await;
         outcome.map_or_else(|error| error.to_string(), |o| format!("{:?}", o.reply.map(|reply| reply.name)))
     };
