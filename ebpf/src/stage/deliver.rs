@@ -1,8 +1,8 @@
 //! Where a packet goes once its addresses are final.
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-    BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Fib,
+    __sk_buff, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Fib,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
@@ -93,6 +93,10 @@ pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
     }
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
+    }
+    if result == BPF_FIB_LKUP_RET_FRAG_NEEDED as i64 && packet.tuple.source != A::node_address() {
+        // The kernel cuts it into fragments, or answers that it is too big.
+        return Ok(());
     }
     if result == BPF_FIB_LKUP_RET_SUCCESS as i64 {
         packet.hop(fib.smac, fib.dmac)?;
