@@ -98,6 +98,11 @@ impl Datapath {
         Ok(())
     }
 
+    /// A packet program by name, for test runs.
+    pub fn classifier(&mut self, name: &'static str) -> Result<&aya::programs::SchedClassifier, Error> {
+        self.programs.classifier(name).map(|program| &*program)
+    }
+
     /// Opens the event ring. One reader at a time.
     pub fn events(&self) -> Result<Events, Error> {
         let ring = RingBuf::try_from(self.maps.events()?).map_err(Error::map("open", "EVENTS"))?;

@@ -1,0 +1,18 @@
+//! Every decision of the packet programs, proven packet by packet on the real, loaded programs.
+//!
+//! A test is a table of rows: a packet, the program it is given to, and what must come of it. One table serves both
+//! families and both protocols.
+
+mod connections;
+mod frame;
+mod netns;
+mod network;
+mod outside;
+mod plain;
+mod refuse;
+mod service;
+mod shape;
+mod source_ports;
+mod table;
+mod tracing;
+mod world;

@@ -1,0 +1,95 @@
+//! Answers for Services without endpoints.
+
+use fairway_common::Reason::{Malformed, NoBackend};
+use fairway_common::conntrack::tcp;
+use fairway_common::{TCP, UDP};
+
+use crate::frame::{Body, ETHERNET, Extra};
+use crate::table::{FROM_NETWORK, FROM_POD, TO_NETWORK, raw, row};
+use crate::world::{each, each_family};
+
+const HOOKS: [&str; 3] = [FROM_POD, FROM_NETWORK, TO_NETWORK];
+
+// S31
+#[test]
+fn tcp_to_a_service_without_endpoint_is_reset() {
+    each_family(TCP, |world| {
+        let (client, service) = (world.pod(1, 4000), world.service(1));
+        world.put(service, &[], &[], 0);
+        // What comes (flags, bytes of data), and what is answered (flags, sequence, acknowledgment).
+        let reset = tcp::RST | tcp::ACK;
+        let table = [
+            ("SYN", tcp::SYN, 0, (reset, 0, 1001)),
+            ("SYN with data", tcp::SYN, 5, (reset, 0, 1006)),
+            ("ACK in the middle", tcp::ACK, 0, (tcp::RST, 2000, 0)),
+            ("data in the middle", tcp::ACK, 7, (tcp::RST, 2000, 0)),
+            ("SYN with ACK", tcp::SYN | tcp::ACK, 0, (tcp::RST, 2000, 0)),
+            ("FIN", tcp::FIN | tcp::ACK, 0, (tcp::RST, 2000, 0)),
+            ("FIN without ACK", tcp::FIN, 3, (reset, 0, 1004)),
+            ("data without ACK", 0, 2000, (reset, 0, 3000)),
+        ];
+        for (name, flags, data, (answer, sequence, acknowledgment)) in table {
+            let frame = world.frame(client, service).flags(flags).payload(&vec![1; data]);
+            let [sender, receiver] = frame.link;
+            let refusal = (world.frame(service, client))
+                .link([receiver, sender])
+                .id(0)
+                .body(Body::Tcp { flags: answer, sequence, acknowledgment })
+                .payload(&[]);
+            for hook in HOOKS {
+                world.row(row(name, hook, &frame).redirects(refusal.clone()).counts(NoBackend));
+            }
+        }
+        world.expect_tracked(&[]);
+    });
+}
+
+// S32
+#[test]
+fn udp_to_a_service_without_endpoint_gets_port_unreachable_that_quotes_it() {
+    each_family(UDP, |world| {
+        let (client, service) = (world.pod(1, 4000), world.service(1));
+        world.put(service, &[], &[], 0);
+        for size in [0, 1, 7, 1400] {
+            let frame = world.frame(client, service).payload(&vec![1; size]);
+            let [sender, receiver] = frame.link;
+            let quoted = if world.v4 { 28 } else { 48 };
+            let answer = (world.frame(service, client))
+                .link([receiver, sender])
+                .id(0)
+                .body(Body::Unreachable)
+                .payload(&frame.build()[ETHERNET..ETHERNET + quoted]);
+            for hook in HOOKS {
+                world.row(row("a datagram", hook, &frame).redirects(answer.clone()).counts(NoBackend));
+            }
+        }
+        world.expect_tracked(&[]);
+    });
+}
+
+#[test]
+fn a_reset_and_a_packet_with_options_get_no_answer() {
+    each(|world| {
+        let (client, service) = (world.pod(1, 4000), world.service(1));
+        world.put(service, &[], &[], 0);
+        let frame = world.frame(client, service);
+        world.row(row("options", FROM_POD, frame.clone().extra(Extra::Options)).drops(NoBackend));
+        if world.protocol == TCP {
+            world.row(row("a reset", FROM_POD, frame.flags(tcp::RST)).drops(NoBackend));
+        }
+    });
+}
+
+#[test]
+fn a_cut_tcp_header_to_a_service_without_endpoint_gets_no_answer() {
+    each_family(TCP, |world| {
+        let service = world.service(1);
+        world.put(service, &[], &[], 0);
+        let frame = world.frame(world.pod(1, 4000), service);
+        let bytes = frame.build();
+        for length in 14..20 {
+            let cut = bytes[..frame.transport() + length].to_vec();
+            world.row(raw("cut", FROM_POD, cut).drops(if length < 14 { Malformed } else { NoBackend }));
+        }
+    });
+}
