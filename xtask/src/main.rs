@@ -5,6 +5,7 @@ mod lint;
 mod setup;
 mod sh;
 mod suite;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,8 +58,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run the kernel tests on Linux 6.1, in a virtual machine
+    #[command(subcommand)]
+    Vm(Vm),
     /// Remove what builds leave behind
     Clean,
+}
+
+#[derive(Subcommand)]
+enum Vm {
+    /// Install an emulator if there is none, fetch Debian's kernel, boot it with the tests of the data path; the last
+    /// line is `vm: N passed, N failed`
+    Test,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +92,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { suites } => return suite::run(&suites),
         Task::Demo { args } => lab(Some("demo"), args)?,
         Task::Lab { args } => lab(None, args)?,
+        Task::Vm(Vm::Test) => return vm::test(),
         Task::Clean => binaries::clean()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! Installs what the build needs and is not here, and says what and why.
 
-mod apt;
+pub(crate) mod apt;
 mod linker;
 
 use anyhow::{Context, Result};

@@ -40,7 +40,7 @@ impl Suite {
     fn cargo_args(self) -> &'static [&'static str] {
         match self {
             Self::Unit => &["--quiet", "--workspace"],
-            Self::Packet => &["--package", "fairway-datapath", "--test", "packet"],
+            Self::Packet => &["--package", "fairway-datapath", "--test", "packet", "--test", "kernel"],
             Self::Lab => &[
                 "--package",
                 "fairway-agent",
@@ -79,7 +79,7 @@ fn run_one(suite: Suite) -> Result<Tally> {
     sh::say(format_args!("suite {name}"));
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
-    let (mut tally, success) = read(&mut cargo)?;
+    let (mut tally, success) = read(&mut cargo, |_| {})?;
     if tally.passed + tally.failed == 0 {
         sh::say(format_args!("suite {name} ran no test"));
         tally.failed = 1;
@@ -90,19 +90,20 @@ fn run_one(suite: Suite) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Passes the runner's lines on, and adds its summaries up.
-fn read(cargo: &mut Command) -> Result<(Tally, bool)> {
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cargo does not start")?;
-    let stdout = child.stdout.take().context("cargo has no standard output")?;
+/// Passes the runner's lines on, shows them to `seen`, and adds its summaries up.
+pub(crate) fn read(runner: &mut Command, mut seen: impl FnMut(&str)) -> Result<(Tally, bool)> {
+    let mut child = runner.stdout(Stdio::piped()).spawn().context("the tests' runner does not start")?;
+    let stdout = child.stdout.take().context("the tests' runner has no standard output")?;
     let mut tally = Tally::default();
     for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.context("cargo's output cannot be read")?;
+        let line = line.context("the runner's output cannot be read")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
+        seen(&line);
         if let Some(summary) = Tally::of_summary(&line) {
             tally += summary;
         }
     }
-    let status = child.wait().context("cargo is lost")?;
+    let status = child.wait().context("the runner is lost")?;
     Ok((tally, status.success()))
 }
