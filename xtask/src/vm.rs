@@ -128,7 +128,7 @@ fn boot(kernel: &Path, initramfs: &Path) -> Result<ExitCode> {
         .iter()
         .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
         .context("the package has no kernel")?;
-    sh::say("starting the machine; software emulates it, the verifier takes a minute or two");
+    sh::say("starting the machine; software emulates it, this takes a few minutes");
     let mut qemu = sh::command("qemu-system-x86_64");
     qemu.args(["-cpu", "max", "-smp", "2", "-m", "1024", "-nic", "none", "-no-reboot"])
         .args(["-display", "none", "-serial", "stdio"])
