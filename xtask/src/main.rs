@@ -61,6 +61,16 @@ enum Task {
     /// Run the kernel tests on Linux 6.1, in a virtual machine
     #[command(subcommand)]
     Vm(Vm),
+    /// Measure what one packet costs in each kernel program (needs root)
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure: packet
+        #[arg(value_parser = ["packet"])]
+        what: String,
+        /// Passed on: see `./x bench packet --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Remove what builds leave behind
     Clean,
 }
@@ -93,6 +103,12 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo { args } => lab(Some("demo"), args)?,
         Task::Lab { args } => lab(None, args)?,
         Task::Vm(Vm::Test) => return vm::test(),
+        Task::Bench { args, .. } => {
+            setup::toolchain()?;
+            let example =
+                ["run", "--quiet", "--package", "fairway-datapath", "--example", "packet_cost", "--"];
+            sh::exec(sh::cargo().args(example).args(args))?;
+        }
         Task::Clean => binaries::clean()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -40,7 +40,16 @@ impl Suite {
     fn cargo_args(self) -> &'static [&'static str] {
         match self {
             Self::Unit => &["--quiet", "--workspace"],
-            Self::Packet => &["--package", "fairway-datapath", "--test", "packet", "--test", "kernel"],
+            Self::Packet => &[
+                "--package",
+                "fairway-datapath",
+                "--test",
+                "packet",
+                "--test",
+                "kernel",
+                "--test",
+                "verifier",
+            ],
             Self::Lab => &[
                 "--package",
                 "fairway-agent",

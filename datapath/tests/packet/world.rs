@@ -52,8 +52,8 @@ pub(crate) struct World {
     /// The family and protocol of the table's run.
     pub(crate) v4: bool,
     pub(crate) protocol: u8,
-    conntrack4: Conntrack<V4>,
-    conntrack6: Conntrack<V6>,
+    pub(crate) conntrack4: Conntrack<V4>,
+    pub(crate) conntrack6: Conntrack<V6>,
     frontends: Vec<FrontendKey>,
     pods: Vec<IpAddr>,
     next: u32,
@@ -175,9 +175,15 @@ impl World {
         })
     }
 
+    /// Sets what packets and addresses are made for.
+    pub(crate) fn select(&mut self, v4: bool, protocol: u8) {
+        (self.v4, self.protocol) = (v4, protocol);
+    }
+
     /// Empties the maps, for another table: two pods, no Services, no connections.
     pub(crate) fn begin(&mut self, v4: bool, protocol: u8) {
-        (self.v4, self.protocol, self.next) = (v4, protocol, 1);
+        self.select(v4, protocol);
+        self.next = 1;
         for key in std::mem::take(&mut self.frontends) {
             self.datapath.apply(&Op::DeleteFrontend { key }).unwrap();
         }
