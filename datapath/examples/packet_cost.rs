@@ -1,13 +1,13 @@
 //! What one packet costs in each program: nanoseconds of the kernel's test runs, beside those of an empty program.
 
-#[expect(dead_code, reason = "shared with the packet tests")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the packet tests")]
 #[path = "../tests/packet/frame.rs"]
 mod frame;
 #[path = "../tests/packet/netns.rs"]
 mod netns;
 #[path = "packet_cost/run.rs"]
 mod run;
-#[expect(dead_code, reason = "shared with the packet tests")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the packet tests")]
 #[path = "../tests/packet/world.rs"]
 mod world;
 
