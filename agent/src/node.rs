@@ -8,7 +8,6 @@ mod network;
 mod routes;
 mod servers;
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +69,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let network = Network::detect(&config, &netlink).await?;
     let datapath = open(&config, &network).await?;
     let pods = open_pods(&config, &network, &netlink, &datapath).await?;
+    detach_others(&datapath).await?;
     let shared = Arc::new(Shared {
         config,
         datapath,
@@ -159,7 +159,7 @@ fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<
 
 /// Loads the programs and attaches them to the node's devices and sockets.
 async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>, Error> {
-    let node_addresses = one_of_each_family(&network.local().borrow().addresses);
+    let node_addresses = network::one_of_each_family(&network.local().borrow().addresses);
     let sockets_of = match config.socket_lb {
         SocketLb::Host => Some(host::netns_cookie()?),
         SocketLb::All | SocketLb::Off => None,
@@ -190,10 +190,13 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
     Ok(Arc::new(Mutex::new(datapath)))
 }
 
-fn one_of_each_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let v4 = addresses.iter().find(|address| address.is_ipv4());
-    let v6 = addresses.iter().find(|address| address.is_ipv6());
-    v4.into_iter().chain(v6).copied().collect()
+/// Devices, pods and the cgroup of now are attached: what an earlier agent attached elsewhere goes.
+async fn detach_others(datapath: &Arc<Mutex<Datapath>>) -> Result<(), Error> {
+    let datapath = datapath.clone();
+    let detached = tokio::task::spawn_blocking(move || {
+        datapath.lock().unwrap_or_else(std::sync::PoisonError::into_inner).detach_others()
+    });
+    Ok(detached.await.map_err(|_| Error::Interrupted)??)
 }
 
 async fn open_pods(

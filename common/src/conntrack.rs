@@ -119,8 +119,10 @@ pub enum State {
     Unreplied,
     /// TCP: one side has sent FIN.
     FinWait,
-    /// TCP: both sides have sent FIN, or one has sent RST.
+    /// TCP: both sides have sent FIN.
     Closing,
+    /// TCP: one side has sent RST, which may be spurious (S46).
+    Reset,
 }
 
 impl State {
@@ -132,8 +134,10 @@ impl State {
         if protocol != TCP {
             return if both & flags::DATA != 0 { State::Established } else { State::Unreplied };
         }
-        if any & flags::RST != 0 || both & flags::FIN != 0 {
+        if both & flags::FIN != 0 {
             State::Closing
+        } else if any & flags::RST != 0 {
+            State::Reset
         } else if any & flags::FIN != 0 {
             State::FinWait
         } else if reply != flags::REPLY && reply != 0 {
@@ -151,6 +155,7 @@ impl State {
             State::Unreplied => "unreplied",
             State::FinWait => "fin-wait",
             State::Closing => "closing",
+            State::Reset => "reset",
         }
     }
 
@@ -161,7 +166,7 @@ impl State {
             (State::Established, TCP) => 21_600,
             (State::Established, _) => 120,
             (State::Unreplied, _) => 30,
-            (State::FinWait, _) => 120,
+            (State::FinWait | State::Reset, _) => 120,
             (State::Closing, _) => 10,
         }
     }
@@ -203,7 +208,7 @@ mod tests {
         assert_eq!(State::of(TCP, original, reply), State::FinWait);
         reply |= observe(TCP, tcp::FIN | tcp::ACK);
         assert_eq!(State::of(TCP, original, reply), State::Closing);
-        assert_eq!(State::of(TCP, flags::SYN, flags::REPLY | observe(TCP, tcp::RST)), State::Closing);
+        assert_eq!(State::of(TCP, flags::SYN, flags::REPLY | observe(TCP, tcp::RST)), State::Reset);
     }
 
     #[test]

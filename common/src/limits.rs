@@ -12,11 +12,15 @@ pub const PODS: u32 = 1_024;
 pub const CONNTRACK: u32 = 262_144;
 /// Sockets of one family whose peer was translated.
 pub const PEERS: u32 = 65_536;
+/// Entries of the table of counts: one for each reason, with room for more, and the last one for lost events.
+pub const COUNTS: u32 = 256;
 /// Bytes of the event ring.
 pub const EVENT_BYTES: u32 = 1 << 20;
 /// The longest run of slots that one frontend may have.
 pub const RUN: u32 = 65_536;
 /// How often a free SNAT port is looked for before a connection is refused.
 pub const PORT_TRIES: u32 = 8;
+/// How long a source port rests after its connection has closed, in ticks of connection tracking.
+pub const LINGER: u32 = 8;
 /// The version of everything in this crate that is pinned: it is part of the pin path.
 pub const LAYOUT: u32 = 1;

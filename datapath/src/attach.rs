@@ -175,14 +175,30 @@ impl Attachments {
         Ok(())
     }
 
-    /// Forgets a device, and unpins its links, those of an earlier agent too. What is not there is a success.
+    /// Forgets a device, and unpins its links, also those that an earlier agent has pinned.
     pub(crate) fn detach(&mut self, interface: &str) -> Result<(), Error> {
-        for program in PROGRAMS {
-            let place = Place::Device { interface: interface.to_owned(), ingress: false };
-            let pin = self.directory.join(pin_name(program, &place));
-            match std::fs::remove_file(&pin) {
+        self.places.retain(
+            |(_, place), _| !matches!(place, Place::Device { interface: name, .. } if name == interface),
+        );
+        self.unpin(|name| name.split_once('@').is_some_and(|(_, place)| place == interface))
+    }
+
+    /// Unpins, and so detaches, what an earlier agent attached to places that no longer are any. Pods' devices stay as
+    /// long as they are there: one that could not be attached anew is still served as before.
+    pub(crate) fn detach_others(&mut self) -> Result<(), Error> {
+        let kept: Vec<String> = self.places.keys().map(|(program, place)| pin_name(program, place)).collect();
+        self.unpin(|name| {
+            let pod = name.split_once("_pod@").is_some_and(|(_, interface)| ifindex(interface).is_ok());
+            !pod && !kept.iter().any(|kept| kept == name)
+        })
+    }
+
+    fn unpin(&self, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let pins = std::fs::read_dir(&self.directory).map_err(Error::io("read", &self.directory))?;
+        for pin in pins.flatten().filter(|pin| pin.file_name().to_str().is_some_and(&gone)) {
+            match std::fs::remove_file(pin.path()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", pin)(error));
+                    return Err(Error::io("remove", pin.path())(error));
                 }
                 _ => {}
             }

@@ -28,7 +28,7 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 13] = [
     ("CONNTRACK6", true, 40, 56, limits::CONNTRACK),
     ("PEERS4", true, 16, 12, limits::PEERS),
     ("PEERS6", true, 28, 24, limits::PEERS),
-    ("COUNTS", false, 4, 16, Reason::ALL.len() as u32 + 1),
+    ("COUNTS", false, 4, 16, limits::COUNTS),
     ("EVENTS", false, 0, 0, limits::EVENT_BYTES),
 ];
 
@@ -188,22 +188,33 @@ impl<A: Address> Half<A> {
         gone_is_fine(self.frontends.remove(&key)).map_err(Error::map("write", A::NAMES[0]))
     }
 
-    /// The bit that the kernel programs set is kept.
+    /// The kernel programs set a bit of the value: where another value was, it may have been set since.
     fn put_pod(&mut self, address: A, pod: &Pod) -> Result<(), Error> {
         let old = self.pods.get(&Words(address), 0).ok();
         let value = KernelPod {
             ifindex: pod.ifindex,
-            flags: old.map_or(0, |old| old.flags & KernelPod::TRANSLATES),
+            flags: if old.is_some() { KernelPod::TRANSLATES } else { 0 },
             pod_mac: pod.pod_mac,
             node_mac: pod.node_mac,
             pad: 0,
         };
-        if old == Some(value) {
+        if old.is_some_and(|old| KernelPod { flags: value.flags, ..old } == value) {
             return Ok(());
         }
         self.pods
             .insert(Words(address), value, 0)
             .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
+    }
+
+    /// With the pod go its translated connections: the next pod of this address must not meet them.
+    fn delete_pod(&mut self, address: A) -> Result<(), Error> {
+        gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
+        for (key, entry) in self.read::<Tuple<A>, Entry<A>>(A::NAMES[3])? {
+            if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
+                gone_is_fine(self.conntrack.remove(&key)).map_err(Error::map("write", A::NAMES[3]))?;
+            }
+        }
+        Ok(())
     }
 
     fn pods(&self) -> Result<impl Iterator<Item = Pod> + use<A>, Error> {
@@ -321,8 +332,7 @@ impl Maps {
     }
 
     pub(crate) fn delete_pod(&mut self, address: IpAddr) -> Result<(), Error> {
-        by_family!(self, address, |half, words| gone_is_fine(half.pods.remove(&Words(words)))
-            .map_err(Error::map("write", "PODS")))
+        by_family!(self, address, |half, words| half.delete_pod(words))
     }
 
     pub(crate) fn pods(&self) -> Result<Vec<Pod>, Error> {
@@ -344,7 +354,7 @@ impl Maps {
     }
 
     pub(crate) fn events_lost(&self) -> Result<u64, Error> {
-        Ok(self.count(Reason::ALL.len() as u32)?.packets)
+        Ok(self.count(limits::COUNTS - 1)?.packets)
     }
 
     pub(crate) fn connections(&self) -> Result<Vec<Connection>, Error> {

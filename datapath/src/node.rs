@@ -85,12 +85,26 @@ impl Datapath {
         self.maps.pods()
     }
 
+    /// Detaches what an earlier agent attached to places that this one has not named: to be called when all are.
+    pub fn detach_others(&mut self) -> Result<(), Error> {
+        self.attachments.detach_others()
+    }
+
     /// Swaps all programs for builds that do or do not write events; attachments never have a gap.
     pub fn set_tracing(&mut self, on: bool) -> Result<(), Error> {
-        if self.options.trace == on {
+        self.reload(Options { trace: on, ..self.options.clone() })
+    }
+
+    /// Gives the connections that this node sends on new sources, one of each family that the node has; attachments
+    /// never have a gap.
+    pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) -> Result<(), Error> {
+        self.reload(Options { node_addresses: addresses, ..self.options.clone() })
+    }
+
+    fn reload(&mut self, options: Options) -> Result<(), Error> {
+        if self.options == options {
             return Ok(());
         }
-        let options = Options { trace: on, ..self.options.clone() };
         let mut programs = Programs::load(&options)?;
         self.attachments.swap(&mut programs)?;
         self.programs = programs;

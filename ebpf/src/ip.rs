@@ -19,6 +19,8 @@ pub trait Ip: Family {
     const HEADER: usize;
     /// Where the source address stands in the header; the destination follows it.
     const ADDRESSES: usize;
+    /// Where the length stands, and how many bytes of the header it counts.
+    const LENGTH: (usize, usize);
     /// Where the time to live stands.
     const TTL: usize;
     /// Bytes of a packet that an ICMP error repeats: the header and the ports behind it.
@@ -51,6 +53,7 @@ pub trait Ip: Family {
 impl Ip for V4 {
     const HEADER: usize = 20;
     const ADDRESSES: usize = 12;
+    const LENGTH: (usize, usize) = (2, 20);
     const TTL: usize = 8;
     const ICMP: u8 = 1;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
@@ -115,6 +118,7 @@ impl Ip for V4 {
 impl Ip for V6 {
     const HEADER: usize = 40;
     const ADDRESSES: usize = 8;
+    const LENGTH: (usize, usize) = (4, 0);
     const TTL: usize = 7;
     const ICMP: u8 = 58;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];

@@ -7,7 +7,7 @@ use fairway_common::pod::Pod;
 use fairway_common::reason::Count;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
-use fairway_common::{Reason, V4, V6, limits};
+use fairway_common::{V4, V6, limits};
 
 #[map]
 pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
@@ -31,8 +31,8 @@ pub static CONNTRACK6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(lim
 pub static PEERS4: LruHashMap<PeerKey<V4>, Peer<V4>> = LruHashMap::pinned(limits::PEERS, 0);
 #[map]
 pub static PEERS6: LruHashMap<PeerKey<V6>, Peer<V6>> = LruHashMap::pinned(limits::PEERS, 0);
-/// Counts by reason; the entry behind the last reason counts events that found the ring full.
+/// Counts by reason; the last entry counts events that found the ring full.
 #[map]
-pub static COUNTS: PerCpuArray<Count> = PerCpuArray::pinned(Reason::ALL.len() as u32 + 1, 0);
+pub static COUNTS: PerCpuArray<Count> = PerCpuArray::pinned(limits::COUNTS, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::pinned(limits::EVENT_BYTES, 0);

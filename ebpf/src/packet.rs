@@ -4,8 +4,8 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data,
-    bpf_skb_store_bytes,
+    bpf_csum_diff, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes,
+    bpf_skb_pull_data, bpf_skb_store_bytes,
 };
 use fairway_common::conntrack::Tuple;
 use fairway_common::{Reason, TCP, UDP};
@@ -19,6 +19,8 @@ pub const ETHERNET: usize = 14;
 const PSEUDO_HEADER: u64 = 1 << 4;
 /// `BPF_F_MARK_MANGLED_0`: a UDP checksum of zero means none and stays zero (S94).
 const ZERO_MEANS_NONE: u64 = 1 << 5;
+/// `PACKET_HOST`.
+const PACKET_HOST: u32 = 0;
 /// Most IPv6 extension headers that are walked.
 const EXTENSIONS: usize = 6;
 
@@ -81,6 +83,14 @@ pub fn length(skb: *mut __sk_buff) -> u32 {
 pub fn ifindex(skb: *mut __sk_buff) -> u32 {
     // SAFETY: a field of the context.
     unsafe { (*skb).ifindex }
+}
+
+/// Whether a packet from the network was sent to this host, untagged: a tag belongs to a VLAN device above this one,
+/// and other hosts' packets are seen when somebody listens to all.
+#[inline(always)]
+pub fn for_this_host(skb: *mut __sk_buff) -> bool {
+    // SAFETY: fields of the context.
+    unsafe { (*skb).pkt_type == PACKET_HOST && (*skb).vlan_present == 0 }
 }
 
 /// Makes the first bytes linear, as far as the packet has them.
@@ -275,6 +285,10 @@ impl<A: Parse> Packet<A> {
             failed |= bpf_l4_csum_replace(skb, checksum, old_ports, new_ports, flags | 4);
             if let Some(offset) = A::CHECKSUM {
                 failed |= bpf_l3_csum_replace(skb, (ETHERNET + offset) as u32, 0, difference, 0);
+            } else {
+                // Without a header checksum the addresses and the transport checksum cancel out in a sum that the
+                // device made over the whole packet; the helper has counted the latter alone.
+                bpf_csum_update(skb, difference as u32);
             }
             failed |= bpf_skb_store_bytes(skb, (ETHERNET + A::ADDRESSES) as u32, new.cast(), size, 0);
             let ports = (&raw const to.source_port).cast_mut();
@@ -323,6 +337,10 @@ impl<A: Parse> Packet<A> {
                 let sum = checksum.read() as u32 + u16::to_be(0x0100) as u32;
                 checksum.write((sum + (sum >> 16)) as u16);
             }
+        } else {
+            // One less in the second byte of a word, for a sum that the device made over the whole packet.
+            // SAFETY: the kernel's context.
+            unsafe { bpf_csum_update(self.skb, u16::to_be(0xfffe) as u32) };
         }
         Ok(())
     }

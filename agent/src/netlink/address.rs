@@ -83,9 +83,12 @@ fn usable(message: &AddressMessage) -> Option<IpAddr> {
     let address = local.or(peer)?;
     let unproven = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed)
         && !flags.contains(AddressFlags::Optimistic);
+    // A privacy address goes within hours, and a deprecated one is on its way out: neither is a node's for others.
+    let passing = matches!(address, IpAddr::V6(_))
+        && flags.intersects(AddressFlags::Secondary | AddressFlags::Deprecated);
     let internet = matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6);
     let global = message.header.scope == AddressScope::Universe && !is_link_local(address);
-    (internet && global && !unproven).then_some(address)
+    (internet && global && !unproven && !passing).then_some(address)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

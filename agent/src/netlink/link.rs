@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use futures::TryStreamExt;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Error, Netlink, ignore_missing};
@@ -22,6 +22,8 @@ pub struct Link {
     pub mac: [u8; 6],
     /// It is set up.
     pub up: bool,
+    /// Its packets have an Ethernet header, which the kernel programs parse: a tunnel's have none.
+    pub ethernet: bool,
 }
 
 /// A pair of devices: one in the node's network namespace, one in the pod's.
@@ -105,7 +107,9 @@ fn found(links: Result<Vec<LinkMessage>, Error>) -> Result<Option<Link>, Error> 
 
 fn read(message: LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Link { index: message.header.index, name: String::new(), mtu: 0, mac: [0; 6], up };
+    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+    let mut link =
+        Link { index: message.header.index, name: String::new(), mtu: 0, mac: [0; 6], up, ethernet };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,

@@ -65,8 +65,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A device whose packets the kernel programs cannot parse.
+    #[error("interface: `{name}` has no Ethernet header: name an Ethernet device")]
+    NotEthernet {
+        /// Its name.
+        name: String,
+    },
     /// No network device.
-    #[error("no device has a default route: set interface")]
+    #[error("no Ethernet device has a default route: set interface")]
     NoDefaultRoute,
     /// Signals.
     #[error("signals cannot be caught")]

@@ -31,6 +31,9 @@ impl Network {
         if let Some(name) = config.interfaces.iter().find(|name| !links.iter().any(|it| it.name == **name)) {
             return Err(Error::NoInterface { name: name.clone() });
         }
+        if let Some(link) = links.iter().find(|link| !link.ethernet) {
+            return Err(Error::NotEthernet { name: link.name.clone() });
+        }
         if links.is_empty() {
             return Err(Error::NoDefaultRoute);
         }
@@ -83,6 +86,7 @@ impl Network {
         self.links = links;
         // A node does not lose its last address for good: services at it stay until there is a new one.
         if !addresses.is_empty() {
+            use_addresses(shared, one_of_each_family(&addresses)).await?;
             self.local.send_if_modified(|local| {
                 let changed = local.addresses != addresses;
                 local.addresses = addresses;
@@ -101,10 +105,28 @@ async fn attach(shared: &Arc<Shared>, interface: String) -> Result<(), Error> {
     Ok(attached.await.map_err(|_| Error::Interrupted)??)
 }
 
-/// The devices that are set, or those with a default route.
+/// Connections that this node sends on take these addresses from now on (S30, S76).
+async fn use_addresses(shared: &Arc<Shared>, addresses: Vec<IpAddr>) -> Result<(), Error> {
+    let datapath = shared.datapath.clone();
+    let used = tokio::task::spawn_blocking(move || {
+        datapath.lock().unwrap_or_else(PoisonError::into_inner).set_node_addresses(addresses)
+    });
+    Ok(used.await.map_err(|_| Error::Interrupted)??)
+}
+
+/// The first address of each family: what the node's own connections come from.
+pub(super) fn one_of_each_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let v4 = addresses.iter().find(|address| address.is_ipv4());
+    let v6 = addresses.iter().find(|address| address.is_ipv6());
+    v4.into_iter().chain(v6).copied().collect()
+}
+
+/// The devices that are set, or the Ethernet devices with a default route.
 async fn links(config: &Config, netlink: &Netlink) -> Result<Vec<Link>, Error> {
     if config.interfaces.is_empty() {
-        return Ok(netlink.default_route_links().await?);
+        let mut links = netlink.default_route_links().await?;
+        links.retain(|link| link.ethernet);
+        return Ok(links);
     }
     let mut links = Vec::new();
     for name in &config.interfaces {

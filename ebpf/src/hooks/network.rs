@@ -18,6 +18,7 @@ impl Direction for FromNetwork {
     const HOOK: Hook = Hook::FromNetwork;
     const SIDE: Side = Side::Outside;
     const BACK: u64 = 0;
+    const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
 
@@ -25,7 +26,7 @@ impl Direction for FromNetwork {
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::route(packet),
+            None => deliver::route(packet, false),
         }
     }
 }
@@ -37,6 +38,7 @@ impl Direction for ToNetwork {
     const HOOK: Hook = Hook::ToNetwork;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = deliver::INGRESS;
+    const FROM_NODE: bool = true;
     const SERVICES: bool = true;
     const SHORTCUT: bool = false;
 
@@ -45,12 +47,7 @@ impl Direction for ToNetwork {
         if let Some(pod) = pod {
             return deliver::to_pod(packet, pod);
         }
-        if packet.tuple.destination == A::node_address() {
-            // A backend on this very node: back in by the device it was leaving by.
-            return deliver::to_node(packet);
-        }
-        deliver::redirect_out(packet);
-        Ok(())
+        deliver::route(packet, true)
     }
 }
 

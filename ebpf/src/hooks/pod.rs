@@ -18,6 +18,7 @@ impl Direction for FromPod {
     const HOOK: Hook = Hook::FromPod;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = 0;
+    const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
 
@@ -25,7 +26,7 @@ impl Direction for FromPod {
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::route(packet),
+            None => deliver::route(packet, false),
         }
     }
 }
@@ -37,6 +38,7 @@ impl Direction for ToPod {
     const HOOK: Hook = Hook::ToPod;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = deliver::INGRESS;
+    const FROM_NODE: bool = true;
     const SERVICES: bool = false;
     const SHORTCUT: bool = false;
 

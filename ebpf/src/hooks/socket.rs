@@ -24,6 +24,9 @@ const ECONNREFUSED: i32 = 111;
 /// The third word of an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`.
 const MAPPED: u32 = 0xffff_u32.to_be();
 
+/// Spreads consecutive cookies (Knuth's multiplicative hash).
+const SPREAD: u32 = 0x9e37_79b1;
+
 /// An address and a port, network byte order.
 type Endpoint<A> = (A, u16);
 
@@ -43,8 +46,8 @@ fn ours(ctx: &SockAddrContext) -> bool {
 
 /// The peer key of a socket and a backend.
 #[inline(always)]
-fn peer_key<A: Ip>(ctx: &SockAddrContext, to: Endpoint<A>) -> PeerKey<A> {
-    PeerKey { cookie: cookie(ctx), address: to.0, port: to.1, pad: 0 }
+fn peer_key<A: Ip>(cookie: [u32; 2], to: Endpoint<A>) -> PeerKey<A> {
+    PeerKey { cookie, address: to.0, port: to.1, pad: 0 }
 }
 
 #[inline(always)]
@@ -77,7 +80,11 @@ fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outco
     // SAFETY: a field of the context.
     let protocol = unsafe { (*ctx.sock_addr).protocol } as u8;
     let Some(frontend) = service::find(from.0, from.1, protocol) else { return Outcome::Keep };
-    let choice = match service::choose::<A>(&frontend, Side::Inside) {
+    let cookie = cookie(ctx);
+    // The datagrams of a socket that is not connected stay together (S62).
+    let hash =
+        if matches!(hook, Hook::Sendmsg) { cookie[0].wrapping_mul(SPREAD) >> 8 } else { service::random() };
+    let choice = match service::choose::<A>(&frontend, Side::Inside, hash) {
         Ok(choice) => choice,
         // The packet path drops it, so that the caller sees a time-out as with kube-proxy (S23).
         Err(Reason::NoLocalBackend) => return Outcome::Keep,
@@ -87,17 +94,30 @@ fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outco
         }
     };
     let to = (choice.backend.address, choice.backend.port);
-    let peer = Peer { address: from.0, port: from.1, pad: 0, service: frontend.service };
-    let _ = A::peers().insert(peer_key(ctx, to), peer, 0);
+    remember(
+        &peer_key(cookie, to),
+        &Peer { address: from.0, port: from.1, pad: 0, service: frontend.service },
+    );
     note(hook, Reason::SocketTranslated, protocol, from, to, frontend.service);
     Outcome::Become(to)
+}
+
+/// Notes what replies have to show. Each datagram comes by here: what is there already is not written again.
+#[inline(always)]
+fn remember<A: Ip>(key: &PeerKey<A>, peer: &Peer<A>) {
+    // SAFETY: compared at once.
+    if unsafe { A::peers().get(key) } != Some(peer) {
+        let _ = A::peers().insert(key, peer, 0);
+    }
 }
 
 /// recvmsg() and getpeername(): the Service address again.
 #[inline(always)]
 fn backward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outcome<A> {
     // SAFETY: copied at once.
-    let Some(peer) = (unsafe { A::peers().get(peer_key(ctx, from)).copied() }) else { return Outcome::Keep };
+    let Some(peer) = (unsafe { A::peers().get(peer_key(cookie(ctx), from)).copied() }) else {
+        return Outcome::Keep;
+    };
     // SAFETY: a field of the context.
     let protocol = unsafe { (*ctx.sock_addr).protocol } as u8;
     let to = (peer.address, peer.port);

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::__sk_buff;
 use fairway_common::conntrack::flags;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
-use fairway_common::service::{Frontend, backend_flags};
+use fairway_common::service::{Backend, Frontend, backend_flags};
 use fairway_common::{Reason, V4, V6};
 
 use crate::packet::{self, Packet, Parse};
@@ -20,6 +20,8 @@ pub trait Direction {
     const SIDE: Side;
     /// Flags of the redirect that brings an answer back to the sender.
     const BACK: u64;
+    /// Packets come from the node's own stack.
+    const FROM_NODE: bool;
     /// New connections to Services start here.
     const SERVICES: bool;
     /// Packets for local pods are handed over without looking further.
@@ -32,6 +34,9 @@ pub trait Direction {
 /// Runs a program on a packet of either family.
 #[inline(always)]
 pub fn run<D: Direction>(skb: *mut __sk_buff) -> i32 {
+    if D::SIDE == Side::Outside && !packet::for_this_host(skb) {
+        return PASS;
+    }
     match packet::ethertype(skb) {
         0x0800 => family::<D, V4>(skb),
         0x86dd => family::<D, V6>(skb),
@@ -102,7 +107,7 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     if packet.fragment {
         return Err(Reason::Fragment);
     }
-    let choice = match service::choose::<A>(frontend, D::SIDE) {
+    let choice = match service::choose::<A>(frontend, D::SIDE, service::random()) {
         Ok(choice) => choice,
         Err(Reason::NoBackend) => {
             report::packet(D::HOOK, Reason::NoBackend, packet);
@@ -118,9 +123,8 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         // The Service address is the backend's own: nothing to translate.
         return Ok(());
     }
-    let sent_on = D::SIDE == Side::Outside && choice.backend.flags & backend_flags::LOCAL == 0;
     let mut to = packet.tuple;
-    to.source = conntrack::source(&packet.tuple, choice.backend.address, sent_on);
+    to.source = source::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
     conntrack::create(packet, &mut to, frontend.service, choice.id)?;
@@ -128,4 +132,21 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     packet.rewrite(&to)?;
     report::packet(D::HOOK, reason, packet);
     D::send(packet, deliver::pod(packet.tuple.destination))
+}
+
+/// A new connection's source: the client's own where replies come back by themselves.
+///
+/// What is sent on to another node takes this node's address. A backend must not see itself: a pod that is its own
+/// client sees the node (S72); a process of the node, for the kernel's input a liar when it claims an address of the
+/// node, shows the Service's address to other processes of the node.
+#[inline(always)]
+fn source<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A {
+    let local = backend.flags & backend_flags::LOCAL != 0;
+    if D::SIDE == Side::Outside && !local {
+        return A::node_address();
+    }
+    if D::FROM_NODE && local && deliver::pod(backend.address).is_none() {
+        return packet.tuple.destination;
+    }
+    if packet.tuple.source == backend.address { A::node_address() } else { packet.tuple.source }
 }

@@ -39,7 +39,7 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
     }
 }
 
-/// Whether either direction has closed the connection.
+/// Whether either direction has closed the connection: a SYN of the client then means a new one.
 #[inline(always)]
 fn ended<A: Ip>(entry: &Entry<A>) -> bool {
     let closed = flags::FIN | flags::RST;
@@ -48,20 +48,14 @@ fn ended<A: Ip>(entry: &Entry<A>) -> bool {
     (entry.flags | other.unwrap_or(0)) & closed != 0
 }
 
-/// A new connection's source: the client's own, or the node's so that replies come back here.
-///
-/// A backend that is its own client must not see itself (S72): a pod sees the node, a process of the node sees the
-/// Service.
+/// Whether both directions have closed a connection, and nothing has come for a while: late segments still translate
+/// (S48), and a reset alone may be spurious (S46).
 #[inline(always)]
-pub fn source<A: Ip>(client: &Tuple<A>, backend: A, sent_on: bool) -> A {
-    let node = A::node_address();
-    if sent_on || (client.source == backend && node != backend) {
-        node
-    } else if client.source == backend {
-        client.destination
-    } else {
-        client.source
-    }
+fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
+    // SAFETY: one word is read.
+    let other = unsafe { A::conntrack().get(entry.to.reversed()).map(|entry| entry.flags) };
+    let closed = entry.flags & other.unwrap_or(flags::FIN) & flags::FIN != 0;
+    closed && now().wrapping_sub(entry.last_seen) > limits::LINGER
 }
 
 /// Records a new connection: its packets become `to`, whose source port may change on the way, since the key of the
@@ -115,8 +109,9 @@ fn claim<A: Ip>(key: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -
             Err(_) => {}
         }
         // SAFETY: compared at once.
-        let mine =
-            unsafe { A::conntrack().get(&*key).is_some_and(|entry| entry.to == reply.to || ended(entry)) };
+        let mine = unsafe {
+            A::conntrack().get(&*key).is_some_and(|entry| entry.to == reply.to || abandoned(entry))
+        };
         if mine && A::conntrack().insert(&*key, reply, 0).is_ok() {
             return Ok(());
         }

@@ -62,20 +62,13 @@ pub fn turn(skb: *mut __sk_buff, flags: u64) -> i32 {
     unsafe { bpf_redirect(packet::ifindex(skb), flags) as i32 }
 }
 
-/// Sends a packet of this node out of the device it is leaving by, to its new destination's next hop.
-#[inline(always)]
-pub fn redirect_out<A: Parse>(packet: &mut Packet<A>) {
-    // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
-    packet.verdict =
-        unsafe { bpf_redirect_neigh(packet::ifindex(packet.skb), core::ptr::null_mut(), 0, 0) } as i32;
-}
-
 /// Routes a translated packet: it may have an address of the node as its source, which the kernel's own input would
-/// take for a lie. A packet for the node itself is passed.
+/// take for a lie. A packet for the node itself is passed; one that the node's own stack has sent (`own`) and that has
+/// become one for the node is brought back in, and is not one hop older.
 ///
 /// A function of its own: its look-up takes 64 bytes of stack.
 #[inline(never)]
-pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
+pub fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
     // SAFETY: zero is a valid value of every field.
     let mut fib: Fib = unsafe { core::mem::zeroed() };
     fib.family = A::AF;
@@ -87,8 +80,17 @@ pub fn route<A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
     let size = size_of::<Fib>() as i32;
     // SAFETY: the structure lives on this stack, its size is given.
     let result = unsafe { bpf_fib_lookup(packet.skb.cast(), &mut fib, size, 0) };
-    // For the node itself; or forwarding is off, and the kernel says what becomes of it.
-    if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 || result == BPF_FIB_LKUP_RET_FWD_DISABLED as i64 {
+    if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 {
+        return if own { to_node(packet) } else { Ok(()) };
+    }
+    if own {
+        // A look-up that failed has left the device as it was: the one that the packet was leaving by.
+        // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
+        packet.verdict = unsafe { bpf_redirect_neigh(fib.ifindex, core::ptr::null_mut(), 0, 0) } as i32;
+        return Ok(());
+    }
+    // Forwarding is off: the kernel says what becomes of the packet.
+    if result == BPF_FIB_LKUP_RET_FWD_DISABLED as i64 {
         return Ok(());
     }
     if packet.ttl <= 1 {

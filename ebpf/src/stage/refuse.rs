@@ -92,9 +92,14 @@ fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
     let (sequence, acknowledgment, answer) = if seen & tcp::ACK != 0 {
         (u32::from_be(old[2]), 0, tcp::RST)
     } else {
-        // SAFETY: a field of the context.
-        let length = unsafe { (*skb).len } as usize;
-        let data = length.wrapping_sub(start + ((word >> 28) as usize) * 4) as u32;
+        // By the header: short frames are padded.
+        let mut length = 0u16;
+        // SAFETY: the helper checks bounds.
+        unsafe {
+            bpf_skb_load_bytes(skb.cast(), (ETHERNET + A::LENGTH.0) as u32, (&raw mut length).cast(), 2)
+        };
+        let payload = (u16::from_be(length) as usize).wrapping_sub(A::LENGTH.1);
+        let data = payload.wrapping_sub(((word >> 28) as usize) * 4) as u32;
         let flags = ((seen & tcp::SYN) >> 1) as u32 + (seen & tcp::FIN) as u32;
         (0, u32::from_be(old[1]).wrapping_add(data).wrapping_add(flags), tcp::RST | tcp::ACK)
     };

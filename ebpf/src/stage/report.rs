@@ -2,9 +2,9 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use fairway_common::Reason;
 use fairway_common::conntrack::Tuple;
 use fairway_common::event::{Event, Hook};
+use fairway_common::{Reason, limits};
 
 use crate::ip::Ip;
 use crate::maps::{COUNTS, EVENTS};
@@ -54,7 +54,7 @@ pub fn code(hook: Hook, reason: Reason, tcp_flags: u8) -> u32 {
 #[inline(never)]
 pub fn trace<A: Ip>(skb: *mut __sk_buff, before: &Tuple<A>, after: &Tuple<A>, service: u32, code: u32) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        return add(Reason::ALL.len() as u32, 0);
+        return add(limits::COUNTS - 1, 0);
     };
     let (ifindex, length) = if skb.is_null() { (0, 0) } else { (packet::ifindex(skb), packet::length(skb)) };
     let event = entry.as_mut_ptr();

@@ -31,9 +31,9 @@ pub fn find<A: Ip>(address: A, port: u16, protocol: u8) -> Option<Frontend> {
     unsafe { A::frontends().get(FrontendKey::new(address, port, protocol)).copied() }
 }
 
-/// Chooses a backend, or says why there is none.
+/// Chooses a backend, or says why there is none. Equal hashes choose alike as long as the Service does not change.
 #[inline(always)]
-pub fn choose<A: Ip>(frontend: &Frontend, side: Side) -> Result<Choice<A>, Reason> {
+pub fn choose<A: Ip>(frontend: &Frontend, side: Side, hash: u32) -> Result<Choice<A>, Reason> {
     let (run, drops) = match side {
         Side::Inside => (frontend.inside, Frontend::INSIDE_DROPS),
         Side::Outside => (frontend.outside, Frontend::OUTSIDE_DROPS),
@@ -41,7 +41,7 @@ pub fn choose<A: Ip>(frontend: &Frontend, side: Side) -> Result<Choice<A>, Reaso
     if run.count == 0 {
         return Err(if frontend.flags & drops != 0 { Reason::NoLocalBackend } else { Reason::NoBackend });
     }
-    let id = *SLOTS.get(slot(run)).ok_or(Reason::BackendMissing)?;
+    let id = *SLOTS.get(run.first + hash % run.count).ok_or(Reason::BackendMissing)?;
     let backend = A::backends().get(id).ok_or(Reason::BackendMissing)?;
     if backend.port == 0 {
         return Err(Reason::BackendMissing);
@@ -49,11 +49,9 @@ pub fn choose<A: Ip>(frontend: &Frontend, side: Side) -> Result<Choice<A>, Reaso
     Ok(Choice { id, backend })
 }
 
+/// A hash for a connection that nothing ties to another.
 #[inline(always)]
-fn slot(run: Run) -> u32 {
-    if run.count == 1 {
-        return run.first;
-    }
+pub fn random() -> u32 {
     // SAFETY: no arguments, no effects.
-    run.first + unsafe { bpf_get_prandom_u32() } % run.count
+    unsafe { bpf_get_prandom_u32() }
 }
