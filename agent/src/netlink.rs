@@ -8,6 +8,9 @@ mod route;
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 pub use link::Link;
 pub(crate) use link::Veth;
@@ -68,6 +71,8 @@ fn ignore_missing(result: Result<(), Error>) -> Result<(), Error> {
 #[derive(Clone, Debug)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
+    /// Held while something is listed: the kernel lists one thing at a time on a socket, else it says EBUSY.
+    listing: Arc<Mutex<()>>,
 }
 
 impl Netlink {
@@ -75,7 +80,7 @@ impl Netlink {
     pub fn connect() -> Result<Self, Error> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, listing: Arc::default() })
     }
 
     /// Connects in another network namespace.

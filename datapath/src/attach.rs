@@ -9,7 +9,7 @@ use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{CgroupAttachMode, TcAttachType};
 
-use crate::load::{PROGRAMS, Programs};
+use crate::load::Programs;
 use crate::{Error, raw};
 
 /// Priority and handle of clsact filters: fixed, so that the next agent finds and replaces them.
@@ -203,9 +203,6 @@ impl Attachments {
                 _ => {}
             }
         }
-        self.places.retain(
-            |(_, place), _| !matches!(place, Place::Device { interface: name, .. } if name == interface),
-        );
         Ok(())
     }
 

@@ -19,6 +19,7 @@ impl Netlink {
         let mut addresses = Vec::new();
         for interface in interfaces {
             let Some(link) = self.link(interface).await? else { continue };
+            let _listing = self.listing.lock().await;
             let dump = self.handle.address().get().set_link_index_filter(link.index).execute();
             let messages: Vec<_> =
                 dump.try_collect().await.map_err(Error::refused("listing the addresses of", interface))?;

@@ -132,6 +132,7 @@ impl Netlink {
         let requests =
             [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
         let mut routes = Vec::new();
+        let _listing = self.listing.lock().await;
         for request in requests {
             let dump = self.handle.route().get(request).execute();
             let messages: Vec<_> =

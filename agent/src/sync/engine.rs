@@ -68,6 +68,11 @@ impl<T: Tables> Engine<T> {
         Ok(engine)
     }
 
+    /// The tables hold what an earlier agent served.
+    pub(super) fn serves(&self) -> bool {
+        self.reconciler.as_ref().is_some_and(|reconciler| reconciler.usage().frontends > 0)
+    }
+
     fn load(&self, rested: bool) -> Result<Reconciler, T::Error> {
         let image = locked(&self.tables).image()?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -21,6 +21,8 @@ use crate::resolve::LocalNode;
 
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
 const BURST: Duration = Duration::from_millis(10);
+/// How long a new agent leaves in force what the kernel serves before it falls back on the state on disk.
+const FIRST_WORD: Duration = Duration::from_secs(3);
 /// The state on disk is written at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
         stop: CancellationToken,
     ) -> Result<Self, T::Error> {
         let engine = Engine::open(tables, options.limits)?;
+        let (serves, remote) = (engine.serves(), options.source.is_some());
         let accepted = from_disk(&options.state_dir);
         let (answer, answers) = watch::channel(None);
         let (applied, applieds) = watch::channel(accepted.as_ref().map(|accepted| accepted.version));
@@ -113,6 +116,11 @@ impl<T: Tables + Send + 'static> Serving<T> {
             last_sync: None,
         };
         serving.trigger();
+        if serves && remote {
+            // The kernel may serve a newer state than the disk has: the control plane is given the first word.
+            let now = Instant::now();
+            serving.due = Some((now + FIRST_WORD, now));
+        }
         Ok(serving)
     }
 

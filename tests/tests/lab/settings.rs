@@ -8,12 +8,10 @@ use fairway_tests::eventually;
 use fairway_tests::traffic::{Failure, Kind, Load, Outcome, Query};
 
 use super::Tally;
-use super::services::{
-    CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, REMOTE_POD, TCP_PROBE, pod,
-};
+use super::services::{CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, REMOTE_POD};
 use super::world::{Position, World};
 
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 8] = [
     "a_refusal_of_the_backend_reaches_the_client",
     "the_internal_local_policy_uses_backends_of_the_node_alone",
     "inside_the_cluster_the_external_local_policy_does_not_count",
@@ -22,11 +20,10 @@ pub(crate) const NAMES: [&str; 9] = [
     "clients_with_one_source_port_do_not_collide",
     "a_node_port_comes_and_goes_with_the_type",
     "another_target_port_applies_to_new_connections",
-    "udp_follows_a_backend_that_is_replaced",
 ];
 
 pub(crate) async fn run(world: &World, tally: &mut Tally) {
-    let [closed, internal, external, mapped, large, collide, types, target, udp] =
+    let [closed, internal, external, mapped, large, collide, types, target] =
         NAMES.map(|name| format!("{}/{name}", world.name()));
     tally.run(&closed, closed_port(world)).await;
     tally.run(&internal, internal_local(world)).await;
@@ -36,7 +33,6 @@ pub(crate) async fn run(world: &World, tally: &mut Tally) {
     tally.run(&collide, one_source_port(world)).await;
     tally.run(&types, type_changes(world)).await;
     tally.run(&target, target_port(world)).await;
-    tally.run(&udp, udp_backend_replaced(world)).await;
 }
 
 /// No port that the kernel gives to clients or the data path to translated connections, and no node port.
@@ -223,40 +219,4 @@ async fn target_port(world: &World) -> anyhow::Result<()> {
     world.lab.manifests().apply_text(&whole)?;
     changed?;
     becomes(world, Position::PodSameNode, to, |name| name == REMOTE_POD.name).await
-}
-
-// S54
-async fn udp_backend_replaced(world: &World) -> anyhow::Result<()> {
-    let manifests = world.lab.manifests();
-    let moving = |node: &str| pod("moving", "moving", node, "", TCP_PROBE);
-    let service = CHANGING.manifest().replace("app: remote-pod", "app: moving");
-    manifests.apply_text(&(service + &moving("node1")))?;
-    let done = follow_udp(world, &moving("node2")).await;
-    manifests.apply_text(&CHANGING.manifest())?;
-    manifests.remove("Pod", "default/moving")?;
-    done
-}
-
-async fn follow_udp(world: &World, moved: &str) -> anyhow::Result<()> {
-    let inside = (Position::PodSameNode, (CHANGING.cluster_ip(false), 80));
-    let outside = (Position::External, (world.node_address(2, false), CHANGING.node_port()));
-    let always = |from: Position, to: (IpAddr, u16)| async move {
-        let timeout = Duration::from_millis(200);
-        let query = Query { source_port: OWN_PORT, timeout, ..Query::new(Kind::Udp, to.into()) };
-        let outcome = world.client(from).ask(query).await;
-        outcome.map_or_else(|error| error.to_string(), |o| format!("{:?}", o.reply.map(|reply| reply.name)))
-    };
-    let answered = |reply: &String| reply == "Ok(\"moving\")";
-    for (from, to) in [inside, outside] {
-        eventually(&format!("UDP from {} before", from.name()), || always(from, to), answered).await?;
-    }
-    let old = world.pod_address("moving", false)?;
-    world.lab.manifests().apply_text(moved)?;
-    let address = || async { world.pod_address("moving", false).ok() };
-    eventually("the pod moves", address, |address| address.is_some_and(|new| new != old)).await?;
-    for (from, to) in [inside, outside] {
-        let what = format!("UDP from {}, always from one port, after the backend moved", from.name());
-        eventually(&what, || always(from, to), answered).await?;
-    }
-    Ok(())
 }
