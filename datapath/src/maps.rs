@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo as KernelMap, PerCpuArray};
@@ -70,7 +70,8 @@ pub(crate) fn check_layout(directory: &Path) -> Result<(), Error> {
 
 /// The tables of one family.
 struct Half<A: Family> {
-    directory: PathBuf,
+    /// The same maps, in the order of [`Address::NAMES`], for reading in batches: Aya lends no descriptor.
+    fds: [OwnedFd; 4],
     frontends: HashMap<MapData, Key<A>, Frontend>,
     backends: Array<MapData, KernelBackend<A>>,
     pods: HashMap<MapData, Words<A>, KernelPod>,
@@ -119,8 +120,9 @@ fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
 impl<A: Address> Half<A> {
     fn open(directory: &Path) -> Result<Self, Error> {
         let [frontends, backends, pods, conntrack] = A::NAMES;
+        let get = |name| raw::get(&directory.join(name)).map_err(Error::io("open map", name));
         Ok(Self {
-            directory: directory.to_owned(),
+            fds: [get(frontends)?, get(backends)?, get(pods)?, get(conntrack)?],
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
             backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
             pods: open(directory, pods)?.try_into().map_err(Error::map("open", pods))?,
@@ -128,14 +130,12 @@ impl<A: Address> Half<A> {
         })
     }
 
-    fn read<K: aya::Pod, V: aya::Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, Error> {
-        let path = self.directory.join(name);
-        let map = raw::get(&path).map_err(Error::io("open map", &path))?;
-        raw::read_all(map.as_fd()).map_err(Error::io("read map", path))
+    fn read<K: aya::Pod, V: aya::Pod>(&self, table: usize) -> Result<Vec<(K, V)>, Error> {
+        raw::read_all(self.fds[table].as_fd()).map_err(Error::io("read map", A::NAMES[table]))
     }
 
     fn image(&self, slots: &Array<MapData, u32>, image: &mut Image) -> Result<(), Error> {
-        for (key, frontend) in self.read::<Key<A>, Frontend>(A::NAMES[0])? {
+        for (key, frontend) in self.read::<Key<A>, Frontend>(0)? {
             for run in [frontend.inside, frontend.outside] {
                 for index in run.first..run.first.saturating_add(run.count) {
                     if image.slots.contains_key(&index) {
@@ -209,7 +209,7 @@ impl<A: Address> Half<A> {
     /// With the pod go its translated connections: the next pod of this address must not meet them.
     fn delete_pod(&mut self, address: A) -> Result<(), Error> {
         gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
-        for (key, entry) in self.read::<Tuple<A>, Entry<A>>(A::NAMES[3])? {
+        for (key, entry) in self.read::<Tuple<A>, Entry<A>>(3)? {
             if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
                 gone_is_fine(self.conntrack.remove(&key)).map_err(Error::map("write", A::NAMES[3]))?;
             }
@@ -218,7 +218,7 @@ impl<A: Address> Half<A> {
     }
 
     fn pods(&self) -> Result<impl Iterator<Item = Pod> + use<A>, Error> {
-        Ok(self.read::<Words<A>, KernelPod>(A::NAMES[2])?.into_iter().map(|(address, pod)| Pod {
+        Ok(self.read::<Words<A>, KernelPod>(2)?.into_iter().map(|(address, pod)| Pod {
             address: address.0.to_ip(),
             ifindex: pod.ifindex,
             pod_mac: pod.pod_mac,
@@ -227,13 +227,13 @@ impl<A: Address> Half<A> {
     }
 
     fn connections(&self, all: &mut Vec<Connection>) -> Result<(), Error> {
-        let entries = self.read(A::NAMES[3])?;
+        let entries = self.read(3)?;
         all.extend(connections::pair(&entries, connections::now(), A::to_ip));
         Ok(())
     }
 
     fn collect(&mut self) -> Result<usize, Error> {
-        let entries = self.read(A::NAMES[3])?;
+        let entries = self.read(3)?;
         let silent = connections::silent(&entries, connections::now());
         for key in &silent {
             gone_is_fine(self.conntrack.remove(key)).map_err(Error::map("write", A::NAMES[3]))?;

@@ -13,7 +13,7 @@ use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, b
 use fairway_datapath::{Datapath, Events, Options, Pod};
 
 use crate::frame::{Body, Extra, Frame, Mac};
-use crate::netns::Network;
+use crate::netns::{ETH0, Network};
 
 /// First and last source port of connections that the node sends on.
 pub(crate) const NAT_PORTS: (u16, u16) = (1024, 29_999);
@@ -230,6 +230,12 @@ impl World {
         self.at("192.168.50.1", "fd00:50::1", port)
     }
 
+    /// Lets all connections have been silent for so many ticks longer.
+    pub(crate) fn rest(&mut self, ticks: u32) {
+        age(&mut self.conntrack4, ticks);
+        age(&mut self.conntrack6, ticks);
+    }
+
     /// A Service's cluster address.
     pub(crate) fn service(&self, n: u8) -> SocketAddr {
         self.at(&format!("10.96.0.{n}"), &format!("fd00:10:96::{n}"), 80)
@@ -240,7 +246,8 @@ impl World {
         let tcp =
             Body::Tcp { flags: fairway_common::conntrack::tcp::SYN, sequence: 1000, acknowledgment: 2000 };
         Frame {
-            link: [[2, 0, 0, 0, 9, 1], [2, 0, 0, 0, 9, 2]],
+            // To this host: what others get is not looked at.
+            link: [[2, 0, 0, 0, 9, 1], ETH0],
             source,
             destination,
             ttl: 64,
@@ -342,4 +349,12 @@ fn list<A: Family>(map: &Conntrack<A>, to_ip: fn(A) -> IpAddr) -> Vec<Track> {
             Track { key: ends(&key), to: ends(&entry.to), flags: entry.flags }
         })
         .collect()
+}
+
+fn age<A: Family>(conntrack: &mut Conntrack<A>, ticks: u32) {
+    let entries: Vec<_> = conntrack.iter().map(|entry| entry.unwrap()).collect();
+    for (key, entry) in entries {
+        let last_seen = entry.last_seen.wrapping_sub(ticks);
+        conntrack.insert(key, Entry { last_seen, ..entry }, 0).unwrap();
+    }
 }
