@@ -108,19 +108,20 @@ impl Address for V6 {
     }
 }
 
-fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
+fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
     let path = directory.join(name);
-    if !path.exists() {
-        return Err(Error::NotPinned { path });
-    }
-    let data = MapData::from_pin(&path).map_err(Error::map("open", name))?;
+    if path.exists() { Ok(path) } else { Err(Error::NotPinned { path }) }
+}
+
+fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
+    let data = MapData::from_pin(pin(directory, name)?).map_err(Error::map("open", name))?;
     Map::from_map_data(data).map_err(Error::map("open", name))
 }
 
 impl<A: Address> Half<A> {
     fn open(directory: &Path) -> Result<Self, Error> {
         let [frontends, backends, pods, conntrack] = A::NAMES;
-        let get = |name| raw::get(&directory.join(name)).map_err(Error::io("open map", name));
+        let get = |name| raw::get(&pin(directory, name)?).map_err(Error::io("open map", name));
         Ok(Self {
             fds: [get(frontends)?, get(backends)?, get(pods)?, get(conntrack)?],
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
