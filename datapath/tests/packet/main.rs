@@ -3,6 +3,8 @@
 //! A test is a table of rows: a packet, the program it is given to, and what must come of it. One table serves both
 //! families and both protocols.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod connections;
 mod frame;
 mod netns;

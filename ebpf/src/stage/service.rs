@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use fairway_common::Reason;
-use fairway_common::service::{Backend, Frontend, FrontendKey, Run};
+use fairway_common::service::{Backend, Frontend, FrontendKey};
 
 use crate::ip::Ip;
 use crate::maps::SLOTS;

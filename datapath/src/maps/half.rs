@@ -1,0 +1,213 @@
+//! The tables of one family; the other family's are the same with longer addresses.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use fairway_common::conntrack::{Entry, Tuple};
+use fairway_common::pod::Pod as KernelPod;
+use fairway_common::service::{Backend as KernelBackend, Frontend, FrontendKey as Key};
+use fairway_common::{Family, V4, V6, family, limits};
+
+use crate::table::{Backend, FrontendKey, Image};
+use crate::{Connection, Error, Pod, connections, raw};
+
+/// The tables of one family.
+pub(super) struct Half<A: Family> {
+    /// The same maps, in the order of [`Address::NAMES`], for reading in batches: Aya lends no descriptor.
+    fds: [OwnedFd; 4],
+    frontends: HashMap<MapData, Key<A>, Frontend>,
+    backends: Array<MapData, KernelBackend<A>>,
+    pods: HashMap<MapData, Words<A>, KernelPod>,
+    conntrack: HashMap<MapData, Tuple<A>, Entry<A>>,
+}
+
+/// An address as a map's key.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Words<A>(A);
+
+#[expect(unsafe_code, reason = "an array of 32-bit words")]
+// SAFETY: `repr(transparent)` over an array of integers.
+unsafe impl<A: Family> aya::Pod for Words<A> {}
+
+/// What a family adds to its words: the address as the rest of user space has it.
+pub(super) trait Address: Family {
+    /// The names of its tables, in the order of [`Half`]'s fields.
+    const NAMES: [&'static str; 4];
+    fn to_ip(self) -> IpAddr;
+}
+
+impl Address for V4 {
+    const NAMES: [&'static str; 4] = ["FRONTENDS4", "BACKENDS4", "PODS4", "CONNTRACK4"];
+    fn to_ip(self) -> IpAddr {
+        family::to_ipv4(self).into()
+    }
+}
+
+impl Address for V6 {
+    const NAMES: [&'static str; 4] = ["FRONTENDS6", "BACKENDS6", "PODS6", "CONNTRACK6"];
+    fn to_ip(self) -> IpAddr {
+        family::to_ipv6(self).into()
+    }
+}
+
+fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
+    let path = directory.join(name);
+    if path.exists() { Ok(path) } else { Err(Error::NotPinned { path }) }
+}
+
+pub(super) fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
+    let data = MapData::from_pin(pin(directory, name)?).map_err(Error::map("open", name))?;
+    Map::from_map_data(data).map_err(Error::map("open", name))
+}
+
+impl<A: Address> Half<A> {
+    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+        let [frontends, backends, pods, conntrack] = A::NAMES;
+        let get = |name| raw::get(&pin(directory, name)?).map_err(Error::io("open map", name));
+        Ok(Self {
+            fds: [get(frontends)?, get(backends)?, get(pods)?, get(conntrack)?],
+            frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
+            backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
+            pods: open(directory, pods)?.try_into().map_err(Error::map("open", pods))?,
+            conntrack: open(directory, conntrack)?.try_into().map_err(Error::map("open", conntrack))?,
+        })
+    }
+
+    fn read<K: aya::Pod, V: aya::Pod>(&self, table: usize) -> Result<Vec<(K, V)>, Error> {
+        raw::read_all(self.fds[table].as_fd()).map_err(Error::io("read map", A::NAMES[table]))
+    }
+
+    pub(super) fn image(&self, slots: &Array<MapData, u32>, image: &mut Image) -> Result<(), Error> {
+        for (key, frontend) in self.read::<Key<A>, Frontend>(0)? {
+            for run in [frontend.inside, frontend.outside] {
+                for index in run.first..run.first.saturating_add(run.count) {
+                    if image.slots.contains_key(&index) {
+                        continue;
+                    }
+                    let id = slots.get(&index, 0).map_err(Error::map("read", "SLOTS"))?;
+                    image.slots.insert(index, id);
+                    if let std::collections::btree_map::Entry::Vacant(entry) = image.backends.entry(id) {
+                        let backend = self.backends.get(&id, 0).map_err(Error::map("read", A::NAMES[1]))?;
+                        entry.insert(Backend {
+                            address: backend.address.to_ip(),
+                            port: u16::from_be(backend.port),
+                            flags: backend.flags,
+                            generation: backend.generation,
+                        });
+                    }
+                }
+            }
+            image.frontends.insert(
+                FrontendKey {
+                    address: key.address.to_ip(),
+                    protocol: key.protocol,
+                    port: u16::from_be(key.port),
+                },
+                frontend,
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_backend(&mut self, id: u32, address: A, backend: &Backend) -> Result<(), Error> {
+        let value = KernelBackend {
+            address,
+            port: backend.port.to_be(),
+            flags: backend.flags,
+            generation: backend.generation,
+        };
+        self.backends.set(id, value, 0).map_err(Error::map("write", A::NAMES[1]))
+    }
+
+    pub(super) fn put_frontend(
+        &mut self,
+        address: A,
+        key: &FrontendKey,
+        value: &Frontend,
+    ) -> Result<(), Error> {
+        let key = Key::new(address, key.port.to_be(), key.protocol);
+        self.frontends
+            .insert(key, value, 0)
+            .map_err(|error| write_error(error, A::NAMES[0], limits::FRONTENDS))
+    }
+
+    pub(super) fn delete_frontend(&mut self, address: A, key: &FrontendKey) -> Result<(), Error> {
+        let key = Key::new(address, key.port.to_be(), key.protocol);
+        gone_is_fine(self.frontends.remove(&key)).map_err(Error::map("write", A::NAMES[0]))
+    }
+
+    /// The kernel programs set a bit of the value: where another value was, it may have been set since.
+    pub(super) fn put_pod(&mut self, address: A, pod: &Pod) -> Result<(), Error> {
+        let old = self.pods.get(&Words(address), 0).ok();
+        let value = KernelPod {
+            ifindex: pod.ifindex,
+            flags: if old.is_some() { KernelPod::TRANSLATES } else { 0 },
+            pod_mac: pod.pod_mac,
+            node_mac: pod.node_mac,
+            pad: 0,
+        };
+        if old.is_some_and(|old| KernelPod { flags: value.flags, ..old } == value) {
+            return Ok(());
+        }
+        self.pods
+            .insert(Words(address), value, 0)
+            .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
+    }
+
+    /// With the pod go its translated connections: the next pod of this address must not meet them.
+    pub(super) fn delete_pod(&mut self, address: A) -> Result<(), Error> {
+        gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
+        for (key, entry) in self.read::<Tuple<A>, Entry<A>>(3)? {
+            if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
+                gone_is_fine(self.conntrack.remove(&key)).map_err(Error::map("write", A::NAMES[3]))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pods(&self) -> Result<impl Iterator<Item = Pod> + use<A>, Error> {
+        Ok(self.read::<Words<A>, KernelPod>(2)?.into_iter().map(|(address, pod)| Pod {
+            address: address.0.to_ip(),
+            ifindex: pod.ifindex,
+            pod_mac: pod.pod_mac,
+            node_mac: pod.node_mac,
+        }))
+    }
+
+    pub(super) fn connections(&self, all: &mut Vec<Connection>) -> Result<(), Error> {
+        let entries = self.read(3)?;
+        all.extend(connections::pair(&entries, connections::now(), A::to_ip));
+        Ok(())
+    }
+
+    pub(super) fn collect(&mut self) -> Result<usize, Error> {
+        let entries = self.read(3)?;
+        let silent = connections::silent(&entries, connections::now());
+        for key in &silent {
+            gone_is_fine(self.conntrack.remove(key)).map_err(Error::map("write", A::NAMES[3]))?;
+        }
+        Ok(silent.len())
+    }
+}
+
+pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+pub(super) fn write_error(error: MapError, map: &'static str, capacity: u32) -> Error {
+    match &error {
+        MapError::SyscallError(call)
+            if matches!(call.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM)) =>
+        {
+            Error::Full { map, capacity }
+        }
+        _ => Error::map("write", map)(error),
+    }
+}
