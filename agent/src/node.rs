@@ -173,6 +173,8 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
         node_addresses,
         nat_ports: config.nat_ports,
         sockets_of,
+        service_ranges: Vec::new(),
+        masquerade_all: false,
         trace: false,
     };
     let interfaces = network.interfaces();

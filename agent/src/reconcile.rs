@@ -77,11 +77,10 @@ impl Reconciler {
     /// Starts from what the kernel holds.
     ///
     /// `rested` says that nothing was freed just now, as at the start of a process; otherwise everything that
-    /// is free rests from `now` on. `generation` is the least that new backends get: it must grow with time,
-    /// since the generations of free ids are not known; seconds do.
-    pub fn load(image: Image, limits: Limits, generation: u32, now: Instant, rested: bool) -> Self {
+    /// is free rests from `now` on.
+    pub fn load(image: Image, limits: Limits, now: Instant, rested: bool) -> Self {
         let released = (!rested).then_some(now);
-        let mut backends = Backends::load(&image, limits, generation, released);
+        let mut backends = Backends::load(&image, limits, released);
         let runs = Runs::load(&image, limits, released);
         for id in runs.named_backends() {
             backends.acquire(id);
@@ -162,7 +161,7 @@ impl Reconciler {
         }
         let service = self.services.id(&wanted.name);
         let [inside, outside] = self.place(service, [&wanted.inside, &wanted.outside], now, ops)?;
-        let value = Frontend { inside, outside, service, flags: wanted.flags };
+        let value = Frontend { inside, outside, service, flags: wanted.flags, ..Frontend::default() };
         if old != Some(value) {
             ops.push(Op::PutFrontend { key, value });
             self.frontends.insert(key, value);
@@ -196,7 +195,7 @@ impl Reconciler {
         ops: &mut Vec<Op>,
     ) -> Result<[Run; 2], Lack> {
         let distinct = if sets[0] == sets[1] { &sets[..1] } else { &sets[..] };
-        let held = self.backends.hold(distinct.iter().copied().flatten());
+        let held = self.backends.hold(service, distinct.iter().copied().flatten());
         let placed = self.place_distinct(service, distinct, now, ops);
         self.backends.unhold(held);
         let runs = placed?;
@@ -212,10 +211,10 @@ impl Reconciler {
         now: Instant,
         ops: &mut Vec<Op>,
     ) -> Result<Vec<Run>, Lack> {
-        self.backends.room_for(sets.iter().copied().flatten(), now)?;
+        self.backends.room_for(service, sets.iter().copied().flatten(), now)?;
         let mut runs: Vec<(Run, bool)> = Vec::new();
         for set in sets {
-            let known = self.backends.find_all(set).and_then(|ids| self.runs.find(service, &ids));
+            let known = self.backends.find_all(service, set).and_then(|ids| self.runs.find(service, &ids));
             match known.map(Ok).unwrap_or_else(|| self.runs.reserve(set.len())) {
                 Ok(run) => runs.push((run, known.is_none() && run.count > 0)),
                 Err(lack) => {
@@ -226,7 +225,7 @@ impl Reconciler {
             }
         }
         for (set, (run, _)) in sets.iter().zip(&runs).filter(|(_, (_, new))| *new) {
-            let ids = self.backends.find_or_put(set, now, ops);
+            let ids = self.backends.find_or_put(service, set, now, ops);
             ids.iter().for_each(|id| self.backends.acquire(*id));
             ops.push(Op::PutSlots { first: run.first, backends: ids.clone() });
             self.runs.register(service, *run, ids);

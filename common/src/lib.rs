@@ -4,11 +4,13 @@
 //! Addresses and ports are kept in network byte order, as they stand in a packet.
 #![no_std]
 
+pub mod affinity;
 pub mod conntrack;
 pub mod event;
 pub mod family;
 pub mod limits;
 pub mod pod;
+pub mod ranges;
 pub mod reason;
 pub mod service;
 pub mod socket;

@@ -87,6 +87,15 @@ reasons! {
     16 NoRoute "no-route" Drop "the node has no route to the backend" "ip route get BACKEND";
     17 TtlExceeded "ttl-exceeded" Drop "the packet's time to live ran out" "is there a routing loop?";
     18 UnsupportedProtocol "unsupported-protocol" Drop "the Service address has no port of this protocol that Fairway can translate" "";
+    19 SpoofedSource "spoofed-source" Drop "a pod sent a packet from an address that is not its own" "which pod: fairway trace --drops; does its program bind to a foreign address?";
+    20 SourceNotAllowed "source-not-allowed" Drop "the client is outside the Service's loadBalancerSourceRanges" "kubectl get service -o jsonpath={.spec.loadBalancerSourceRanges}";
+    21 UnallocatedAddress "unallocated-address" Drop "no Service has this address of the Service range" "was the Service deleted? fairway service list";
+    22 UndefinedPort "undefined-port" Reject "a Service has this address, but not this port" "fairway service list";
+    23 TooBig "too-big" Reject "the packet does not fit the next link and may not be cut: the sender was told the MTU" "";
+    24 ErrorTranslated "error-translated" Forward "an ICMP error about a translated packet was translated for its sender" "";
+    25 FragmentTranslated "fragment-translated" Forward "a later fragment was translated like its first" "";
+    26 FragmentHeld "fragment-held" Forward "a fragment came before its first and waits for it" "";
+    27 ConntrackOverflow "conntrack-overflow" Forward "conntrack is full: the new connection was recorded where the oldest makes room" "fairway conntrack top";
 }
 
 /// Counters of one reason on one CPU.

@@ -50,6 +50,10 @@ pub struct Frontend {
     pub service: u32,
     /// Bits of the constants below.
     pub flags: u32,
+    /// Session affinity: seconds for which a client keeps its backend after its last new connection; 0: none (S63).
+    pub affinity: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Frontend {
@@ -60,6 +64,15 @@ impl Frontend {
     /// Connections from outside keep the client's address (externalTrafficPolicy Local). For listings: the kernel
     /// programs translate the source only towards another node's backend, and `outside` holds none then.
     pub const KEEP_CLIENT: u32 = 1 << 2;
+    /// Only clients in the Service port's source ranges are let in (S39).
+    pub const RANGES: u32 = 1 << 3;
+    /// The slot is picked by a hash of the client and not by chance: the runs are Maglev tables.
+    pub const HASHED: u32 = 1 << 4;
+    /// The `inside` run holds backends of this node only: affinity never leads elsewhere (S22, S70).
+    pub const INSIDE_LOCAL: u32 = 1 << 5;
+    /// No frontend, but the sign that the address belongs to a Service: ports without one are refused (S35). Its key has
+    /// port 0 and protocol 0.
+    pub const ADDRESS: u32 = 1 << 6;
 }
 
 /// A backend: where a connection goes.
@@ -72,14 +85,18 @@ pub struct Backend<A> {
     pub port: u16,
     /// Bits of the constants below.
     pub flags: u16,
-    /// Grows each time the id is given to another backend.
-    pub generation: u32,
+    /// The Service port that the id is given to: connections remember both, and see when it is no longer theirs.
+    pub service: u32,
 }
 
 /// Bits of [`Backend::flags`].
 pub mod backend_flags {
     /// The backend is a pod or a process of this node: replies come back through this node by themselves.
     pub const LOCAL: u16 = 1;
+    /// It still answers, but gets no new connections: UDP flows stay (S57), clients with affinity move (S67).
+    pub const DRAINING: u16 = 1 << 1;
+    /// It does not answer any more: UDP flows move at their next packet (S54).
+    pub const GONE: u16 = 1 << 2;
 }
 
 shared! {
@@ -88,5 +105,5 @@ shared! {
 }
 shared! {
     Run: 8;
-    Frontend: 24;
+    Frontend: 32;
 }

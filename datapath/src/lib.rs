@@ -16,6 +16,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use error::Error;
 pub use events::Events;
 pub use fairway_common as common;
@@ -34,6 +36,11 @@ pub struct Options {
     pub nat_ports: (u16, u16),
     /// Translate at the sockets of this network namespace (its cookie) only; none: at all sockets.
     pub sockets_of: Option<u64>,
+    /// Ranges that Services get their addresses from, one of each family at most: packets to addresses in them that
+    /// no Service has never leave the node (S35).
+    pub service_ranges: Vec<IpNet>,
+    /// Every connection to a Service comes from this node's address (S21).
+    pub masquerade_all: bool,
     /// Write an event at each decision.
     pub trace: bool,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::{CgroupSockAddr, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 use fairway_common::{V4, V6, family, limits};
+use ipnet::IpNet;
 
 use crate::{Error, Options};
 
@@ -75,6 +76,11 @@ impl Programs {
         let nat_count = u32::from(last.saturating_sub(first)) + 1;
         let sockets_of = options.sockets_of.unwrap_or(0);
         let trace = u32::from(options.trace);
+        let masquerade_all = u32::from(options.masquerade_all);
+        let (services_v4, services_v6) =
+            addresses(&options.service_ranges.iter().map(IpNet::network).collect::<Vec<_>>());
+        let (mask_v4, mask_v6) =
+            addresses(&options.service_ranges.iter().map(IpNet::netmask).collect::<Vec<_>>());
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&maps)
             .override_global("NODE_V4", &v4[..], true)
@@ -82,6 +88,11 @@ impl Programs {
             .override_global("NAT_PORT_FIRST", &nat_first, true)
             .override_global("NAT_PORT_COUNT", &nat_count, true)
             .override_global("SOCKETS_OF", &sockets_of, true)
+            .override_global("SERVICES_V4", &services_v4[..], true)
+            .override_global("SERVICES_MASK_V4", &mask_v4[..], true)
+            .override_global("SERVICES_V6", &services_v6[..], true)
+            .override_global("SERVICES_MASK_V6", &mask_v6[..], true)
+            .override_global("MASQUERADE_ALL", &masquerade_all, true)
             .override_global("TRACE", &trace, true)
             .load(OBJECT)
             .map_err(load_error)?;

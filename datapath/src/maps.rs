@@ -1,5 +1,6 @@
 //! The maps by their pins: typed access for whoever may read or write.
 
+mod clients;
 mod half;
 
 use std::io;
@@ -11,14 +12,15 @@ use aya::maps::{Array, Map, MapData, MapInfo as KernelMap, PerCpuArray};
 use fairway_common::reason::Count;
 use fairway_common::{Reason, V4, V6, family, limits};
 
+use self::clients::Clients;
 use self::half::{Half, open};
 use crate::table::{Image, Op};
 use crate::{Connection, Error, MapInfo, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
-const LAYOUT: [(&str, bool, u32, u32, u32); 13] = [
-    ("FRONTENDS4", true, 8, 24, limits::FRONTENDS),
-    ("FRONTENDS6", true, 20, 24, limits::FRONTENDS),
+const LAYOUT: [(&str, bool, u32, u32, u32); 18] = [
+    ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
+    ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
     ("SLOTS", false, 4, 4, limits::SLOTS),
     ("BACKENDS4", false, 4, 12, limits::BACKENDS),
     ("BACKENDS6", false, 4, 24, limits::BACKENDS),
@@ -26,6 +28,11 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 13] = [
     ("PODS6", true, 16, 24, limits::PODS),
     ("CONNTRACK4", true, 16, 32, limits::CONNTRACK),
     ("CONNTRACK6", true, 40, 56, limits::CONNTRACK),
+    ("OVERFLOW4", true, 16, 32, limits::OVERFLOW),
+    ("OVERFLOW6", true, 40, 56, limits::OVERFLOW),
+    ("OVERFLOWED", false, 4, 4, 1),
+    ("AFFINITY", true, 24, 8, limits::AFFINITY),
+    ("RANGES", true, 24, 4, limits::RANGES),
     ("PEERS4", true, 16, 12, limits::PEERS),
     ("PEERS6", true, 28, 24, limits::PEERS),
     ("COUNTS", false, 4, 16, limits::COUNTS),
@@ -74,6 +81,7 @@ pub(crate) struct Maps {
     v4: Half<V4>,
     v6: Half<V6>,
     slots: Array<MapData, u32>,
+    clients: Clients,
     counts: PerCpuArray<MapData, Count>,
 }
 
@@ -101,6 +109,7 @@ impl Maps {
             v4: Half::open(directory)?,
             v6: Half::open(directory)?,
             slots: open(directory, "SLOTS")?.try_into().map_err(Error::map("open", "SLOTS"))?,
+            clients: Clients::open(directory)?,
             counts: open(directory, "COUNTS")?.try_into().map_err(Error::map("open", "COUNTS"))?,
         })
     }
@@ -114,6 +123,7 @@ impl Maps {
         let mut image = Image::default();
         self.v4.image(&self.slots, &mut image)?;
         self.v6.image(&self.slots, &mut image)?;
+        image.ranges = self.clients.ranges()?;
         Ok(image)
     }
 
@@ -131,6 +141,9 @@ impl Maps {
             Op::DeleteFrontend { key } => {
                 by_family!(self, key.address, |half, words| half.delete_frontend(words, key))
             }
+            Op::PutRange { range } => self.clients.put_range(range),
+            Op::DeleteRange { range } => self.clients.delete_range(range),
+            Op::ForgetAffinity { service } => self.clients.forget(*service),
         }
     }
 

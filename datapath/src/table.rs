@@ -1,7 +1,9 @@
 //! The service table in user space's words: what it holds, and the operations that change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 pub use fairway_common::service::{Frontend, Run, backend_flags};
 
@@ -25,25 +27,36 @@ pub struct Backend {
     pub port: u16,
     /// Bits of [`backend_flags`].
     pub flags: u16,
-    /// Grows each time the id is given to another backend.
-    pub generation: u32,
+    /// The id of the Service port that the id is given to.
+    pub service: u32,
 }
 
-/// What the kernel's tables hold, as far as frontends reach it.
+/// A source range of a Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Range {
+    /// The Service port's id.
+    pub service: u32,
+    /// Clients that are let in.
+    pub clients: IpNet,
+}
+
+/// What the kernel's tables hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// Frontends by key.
     pub frontends: BTreeMap<FrontendKey, Frontend>,
     /// Slots that a frontend's runs cover, by index: the backend's id.
     pub slots: BTreeMap<u32, u32>,
-    /// Backends that those slots name, by id. Ids are unique over both families.
+    /// All backends that were ever written, by id. Ids are unique over both families.
     pub backends: BTreeMap<u32, Backend>,
+    /// Source ranges.
+    pub ranges: BTreeSet<Range>,
 }
 
 /// One write. The order of writes is the caller's: backends, then slots, then the frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Writes a backend that no slot in use names.
+    /// Writes a backend that no slot in use names, or new flags of one that any may name.
     PutBackend {
         /// Its id.
         id: u32,
@@ -68,6 +81,21 @@ pub enum Op {
     DeleteFrontend {
         /// Its key.
         key: FrontendKey,
+    },
+    /// Adds a source range: before the frontend that is guarded by it.
+    PutRange {
+        /// The range.
+        range: Range,
+    },
+    /// Removes a source range; one that is not there is a success.
+    DeleteRange {
+        /// The range.
+        range: Range,
+    },
+    /// Forgets which backends the clients of a Service port had.
+    ForgetAffinity {
+        /// The Service port's id.
+        service: u32,
     },
 }
 

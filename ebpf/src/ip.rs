@@ -39,11 +39,15 @@ pub trait Ip: Family {
     /// Pods of this node.
     fn pods() -> &'static HashMap<Self, Pod>;
     /// Translated connections.
-    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
+    fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>>;
+    /// Those that did not fit there.
+    fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
     /// Translated sockets.
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>>;
     /// The source of connections that this node sends on.
     fn node_address() -> Self;
+    /// Whether an address is in the range that Services get theirs from.
+    fn in_service_range(self) -> bool;
     /// Writes a header without options, checksum included, for `payload` bytes of `protocol`.
     fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16);
     /// Where the checksum of the IP header stands, if it has one.
@@ -73,8 +77,12 @@ impl Ip for V4 {
         &maps::PODS4
     }
     #[inline(always)]
-    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+    fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {
         &maps::CONNTRACK4
+    }
+    #[inline(always)]
+    fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::OVERFLOW4
     }
     #[inline(always)]
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {
@@ -83,6 +91,11 @@ impl Ip for V4 {
     #[inline(always)]
     fn node_address() -> Self {
         settings::node_v4()
+    }
+    #[inline(always)]
+    fn in_service_range(self) -> bool {
+        let (range, mask) = (settings::services_v4(), settings::services_mask_v4());
+        mask[0] != 0 && self[0] & mask[0] == range[0]
     }
 
     #[inline(always)]
@@ -138,8 +151,12 @@ impl Ip for V6 {
         &maps::PODS6
     }
     #[inline(always)]
-    fn conntrack() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+    fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {
         &maps::CONNTRACK6
+    }
+    #[inline(always)]
+    fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::OVERFLOW6
     }
     #[inline(always)]
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {
@@ -148,6 +165,15 @@ impl Ip for V6 {
     #[inline(always)]
     fn node_address() -> Self {
         settings::node_v6()
+    }
+    #[inline(always)]
+    fn in_service_range(self) -> bool {
+        let (range, mask) = (settings::services_v6(), settings::services_mask_v6());
+        mask[0] != 0
+            && self[0] & mask[0] == range[0]
+            && self[1] & mask[1] == range[1]
+            && self[2] & mask[2] == range[2]
+            && self[3] & mask[3] == range[3]
     }
 
     #[inline(always)]

@@ -1,9 +1,11 @@
 //! The maps: who writes and who reads each is in ARCHITECTURE.md.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use fairway_common::affinity;
 use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::pod::Pod;
+use fairway_common::ranges::Source;
 use fairway_common::reason::Count;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
@@ -24,9 +26,21 @@ pub static PODS4: HashMap<V4, Pod> = HashMap::pinned(limits::PODS, 0);
 #[map]
 pub static PODS6: HashMap<V6, Pod> = HashMap::pinned(limits::PODS, 0);
 #[map]
-pub static CONNTRACK4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::CONNTRACK, 0);
+pub static CONNTRACK4: HashMap<Tuple<V4>, Entry<V4>> = HashMap::pinned(limits::CONNTRACK, 0);
 #[map]
-pub static CONNTRACK6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limits::CONNTRACK, 0);
+pub static CONNTRACK6: HashMap<Tuple<V6>, Entry<V6>> = HashMap::pinned(limits::CONNTRACK, 0);
+/// Connections that found the table full: here the one that was silent longest makes room.
+#[map]
+pub static OVERFLOW4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::OVERFLOW, 0);
+#[map]
+pub static OVERFLOW6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limits::OVERFLOW, 0);
+/// One word: whether the overflow tables may hold anything. User space clears it when they are empty.
+#[map]
+pub static OVERFLOWED: Array<u32> = Array::pinned(1, 0);
+#[map]
+pub static AFFINITY: LruHashMap<affinity::Key, affinity::Choice> = LruHashMap::pinned(limits::AFFINITY, 0);
+#[map]
+pub static RANGES: LpmTrie<Source, u32> = LpmTrie::pinned(limits::RANGES, 0);
 #[map]
 pub static PEERS4: LruHashMap<PeerKey<V4>, Peer<V4>> = LruHashMap::pinned(limits::PEERS, 0);
 #[map]

@@ -21,6 +21,21 @@ static NAT_PORT_COUNT: u32 = 28976;
 /// Cookie of the network namespace whose sockets are translated; zero: all.
 #[unsafe(no_mangle)]
 static SOCKETS_OF: u64 = 0;
+/// The range that IPv4 Services get their addresses from, and its mask; mask zero: not known.
+#[unsafe(no_mangle)]
+static SERVICES_V4: V4 = [0];
+/// See `SERVICES_V4`.
+#[unsafe(no_mangle)]
+static SERVICES_MASK_V4: V4 = [0];
+/// The same for IPv6.
+#[unsafe(no_mangle)]
+static SERVICES_V6: V6 = [0; 4];
+/// See `SERVICES_V6`.
+#[unsafe(no_mangle)]
+static SERVICES_MASK_V6: V6 = [0; 4];
+/// 1: every connection to a Service comes from this node's address (S21).
+#[unsafe(no_mangle)]
+static MASQUERADE_ALL: u32 = 0;
 /// 1: write an event at each decision.
 #[unsafe(no_mangle)]
 static TRACE: u32 = 0;
@@ -40,7 +55,18 @@ getter!(/** See `NODE_V4`. */ node_v4, NODE_V4, V4);
 getter!(/** See `NODE_V6`. */ node_v6, NODE_V6, V6);
 getter!(/** See `NAT_PORT_FIRST`. */ nat_port_first, NAT_PORT_FIRST, u32);
 getter!(/** See `NAT_PORT_COUNT`. */ nat_port_count, NAT_PORT_COUNT, u32);
+getter!(/** See `SERVICES_V4`. */ services_v4, SERVICES_V4, V4);
+getter!(/** See `SERVICES_MASK_V4`. */ services_mask_v4, SERVICES_MASK_V4, V4);
+getter!(/** See `SERVICES_V6`. */ services_v6, SERVICES_V6, V6);
+getter!(/** See `SERVICES_MASK_V6`. */ services_mask_v6, SERVICES_MASK_V6, V6);
 getter!(/** See `SOCKETS_OF`. */ sockets_of, SOCKETS_OF, u64);
+
+/// Whether every connection to a Service comes from this node's address.
+#[inline(always)]
+pub fn masquerade_all() -> bool {
+    // SAFETY: as above.
+    unsafe { addr_of!(MASQUERADE_ALL).read_volatile() != 0 }
+}
 
 /// Whether events are written.
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! What happens to a packet or call, one job a file. Nothing here knows which hook called it.
 
+pub mod affinity;
 pub mod conntrack;
 pub mod deliver;
 pub mod refuse;

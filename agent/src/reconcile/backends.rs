@@ -24,29 +24,28 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Backends {
     grace: Duration,
-    /// New backends get at least this generation.
-    generation: u32,
     records: HashMap<u32, Record>,
     /// Also of ids that are free: as long as the kernel holds the same backend there, it need not be written.
-    by_backend: HashMap<BackendRef, u32>,
+    by_backend: HashMap<(u32, BackendRef), u32>,
     /// Free ids, those that have rested longest first.
     free: BTreeSet<(Option<Instant>, u32)>,
     /// Freed by the plan that is being carried out.
     leaving: Vec<u32>,
 }
 
-fn reference(backend: &Backend) -> BackendRef {
-    BackendRef { address: backend.address, port: backend.port, flags: backend.flags }
+/// A backend of a Service port: a backend of two has two ids.
+fn reference(backend: &Backend) -> (u32, BackendRef) {
+    let Backend { address, port, flags, service } = *backend;
+    (service, BackendRef { address, port, flags })
 }
 
 impl Backends {
-    pub(super) fn load(image: &Image, limits: Limits, generation: u32, released: Option<Instant>) -> Self {
+    pub(super) fn load(image: &Image, limits: Limits, released: Option<Instant>) -> Self {
         // A slot may name an id that was never written: that one is not given out either.
-        let named: HashSet<u32> = image.slots.values().chain(image.backends.keys()).copied().collect();
+        let named: HashSet<u32> = image.slots.values().copied().collect();
         let record = |backend: &Backend| Record { backend: *backend, refs: 0, released };
         Self {
             grace: limits.grace,
-            generation,
             records: image.backends.iter().map(|(id, backend)| (*id, record(backend))).collect(),
             by_backend: image.backends.iter().map(|(id, backend)| (reference(backend), *id)).collect(),
             free: (1..limits.backends).filter(|id| !named.contains(id)).map(|id| (released, id)).collect(),
@@ -97,8 +96,13 @@ impl Backends {
     }
 
     /// Keeps free ids that hold one of these backends from being given to others.
-    pub(super) fn hold<'a>(&mut self, backends: impl Iterator<Item = &'a BackendRef>) -> Vec<u32> {
-        let held: Vec<u32> = backends.filter_map(|backend| self.by_backend.get(backend).copied()).collect();
+    pub(super) fn hold<'a>(
+        &mut self,
+        service: u32,
+        backends: impl Iterator<Item = &'a BackendRef>,
+    ) -> Vec<u32> {
+        let held: Vec<u32> =
+            backends.filter_map(|backend| self.by_backend.get(&(service, *backend)).copied()).collect();
         held.iter().for_each(|id| self.acquire(*id));
         held
     }
@@ -118,11 +122,12 @@ impl Backends {
     /// Whether those backends that have no id can get one.
     pub(super) fn room_for<'a>(
         &self,
+        service: u32,
         backends: impl Iterator<Item = &'a BackendRef>,
         now: Instant,
     ) -> Result<(), Lack> {
         let new: BTreeSet<&BackendRef> =
-            backends.filter(|backend| !self.by_backend.contains_key(backend)).collect();
+            backends.filter(|backend| !self.by_backend.contains_key(&(service, **backend))).collect();
         let needed = new.len();
         let rested = self.free.iter().take(needed).take_while(|(released, _)| self.rested(*released, now));
         if rested.count() == needed {
@@ -138,24 +143,26 @@ impl Backends {
     }
 
     /// The ids, if all of them have one.
-    pub(super) fn find_all(&self, backends: &[BackendRef]) -> Option<Vec<u32>> {
-        backends.iter().map(|backend| self.by_backend.get(backend).copied()).collect()
+    pub(super) fn find_all(&self, service: u32, backends: &[BackendRef]) -> Option<Vec<u32>> {
+        backends.iter().map(|backend| self.by_backend.get(&(service, *backend)).copied()).collect()
     }
 
     /// The ids; those without one get one. To be called after [`Backends::room_for`].
     pub(super) fn find_or_put(
         &mut self,
+        service: u32,
         backends: &[BackendRef],
         now: Instant,
         ops: &mut Vec<Op>,
     ) -> Vec<u32> {
         let id = |backend: &BackendRef| {
-            self.by_backend.get(backend).copied().or_else(|| self.put(*backend, now, ops))
+            let known = self.by_backend.get(&(service, *backend)).copied();
+            known.or_else(|| self.put(service, *backend, now, ops))
         };
         backends.iter().filter_map(id).collect()
     }
 
-    fn put(&mut self, wanted: BackendRef, now: Instant, ops: &mut Vec<Op>) -> Option<u32> {
+    fn put(&mut self, service: u32, wanted: BackendRef, now: Instant, ops: &mut Vec<Op>) -> Option<u32> {
         let (released, id) = *self.free.first()?;
         debug_assert!(self.rested(released, now));
         self.free.remove(&(released, id));
@@ -165,12 +172,10 @@ impl Backends {
         {
             self.by_backend.remove(&reference(&before.backend));
         }
-        let generation =
-            before.map_or(0, |before| before.backend.generation.wrapping_add(1)).max(self.generation);
         let BackendRef { address, port, flags } = wanted;
-        let backend = Backend { address, port, flags, generation };
+        let backend = Backend { address, port, flags, service };
         ops.push(Op::PutBackend { id, backend });
-        self.by_backend.insert(wanted, id);
+        self.by_backend.insert((service, wanted), id);
         self.records.insert(id, Record { backend, refs: 0, released });
         Some(id)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Op, Tables};
 use fairway_proto::model::Cluster;
@@ -75,9 +75,7 @@ impl<T: Tables> Engine<T> {
 
     fn load(&self, rested: bool) -> Result<Reconciler, T::Error> {
         let image = locked(&self.tables).image()?;
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let generation = u32::try_from(seconds).unwrap_or(u32::MAX / 2);
-        Ok(Reconciler::load(image, self.limits, generation, Instant::now(), rested))
+        Ok(Reconciler::load(image, self.limits, Instant::now(), rested))
     }
 
     fn write(&self, ops: &[Op]) -> Result<(), T::Error> {

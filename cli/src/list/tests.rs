@@ -27,11 +27,17 @@ fn image() -> Image {
         address: address.parse().unwrap(),
         port: 8080,
         flags,
-        generation: 1,
+        service: 12,
     };
     let key =
         |address: &str, protocol, port| FrontendKey { address: address.parse().unwrap(), protocol, port };
-    let frontend = |inside, outside, flags| table::Frontend { inside, outside, service: 12, flags };
+    let frontend = |inside, outside, flags| table::Frontend {
+        inside,
+        outside,
+        service: 12,
+        flags,
+        ..table::Frontend::default()
+    };
     let drops = table::Frontend::OUTSIDE_DROPS | table::Frontend::KEEP_CLIENT;
     Image {
         frontends: BTreeMap::from([
@@ -44,6 +50,7 @@ fn image() -> Image {
                 frontend(Run { first: 0, count: 4 }, Run { first: 4, count: 1 }, drops),
             ),
         ]),
+        ranges: std::collections::BTreeSet::new(),
         slots: BTreeMap::from([(0, 1), (1, 2), (2, 1), (3, 9), (4, 1), (8, 3)]),
         backends: BTreeMap::from([
             (1, backend("10.0.2.9", backend_flags::LOCAL)),

@@ -53,7 +53,7 @@ impl Address for V6 {
     }
 }
 
-fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(super) fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
     let path = directory.join(name);
     if path.exists() { Ok(path) } else { Err(Error::NotPinned { path }) }
 }
@@ -81,6 +81,16 @@ impl<A: Address> Half<A> {
     }
 
     pub(super) fn image(&self, slots: &Array<MapData, u32>, image: &mut Image) -> Result<(), Error> {
+        let backends = self.read::<u32, KernelBackend<A>>(1)?;
+        for (id, backend) in backends.into_iter().filter(|(_, backend)| backend.port != 0) {
+            let known = Backend {
+                address: backend.address.to_ip(),
+                port: u16::from_be(backend.port),
+                flags: backend.flags,
+                service: backend.service,
+            };
+            image.backends.insert(id, known);
+        }
         for (key, frontend) in self.read::<Key<A>, Frontend>(0)? {
             for run in [frontend.inside, frontend.outside] {
                 for index in run.first..run.first.saturating_add(run.count) {
@@ -89,15 +99,6 @@ impl<A: Address> Half<A> {
                     }
                     let id = slots.get(&index, 0).map_err(Error::map("read", "SLOTS"))?;
                     image.slots.insert(index, id);
-                    if let std::collections::btree_map::Entry::Vacant(entry) = image.backends.entry(id) {
-                        let backend = self.backends.get(&id, 0).map_err(Error::map("read", A::NAMES[1]))?;
-                        entry.insert(Backend {
-                            address: backend.address.to_ip(),
-                            port: u16::from_be(backend.port),
-                            flags: backend.flags,
-                            generation: backend.generation,
-                        });
-                    }
                 }
             }
             image.frontends.insert(
@@ -117,7 +118,7 @@ impl<A: Address> Half<A> {
             address,
             port: backend.port.to_be(),
             flags: backend.flags,
-            generation: backend.generation,
+            service: backend.service,
         };
         self.backends.set(id, value, 0).map_err(Error::map("write", A::NAMES[1]))
     }

@@ -30,7 +30,7 @@ fn serve(datapath: &mut Datapath, backends: [&str; 2]) {
             address: backend.parse().unwrap(),
             port: TARGET,
             flags: backend_flags::LOCAL,
-            generation: 0,
+            service: id,
         };
         datapath.apply(&Op::PutBackend { id, backend }).unwrap();
         datapath.apply(&Op::PutSlots { first: id, backends: vec![id] }).unwrap();
@@ -38,7 +38,8 @@ fn serve(datapath: &mut Datapath, backends: [&str; 2]) {
             let run = Run { first: id, count };
             for protocol in [TCP, UDP] {
                 let key = FrontendKey { address: address.parse().unwrap(), protocol, port: PORT };
-                let value = Frontend { inside: run, outside: run, service: id, flags: 0 };
+                let value =
+                    Frontend { inside: run, outside: run, service: id, flags: 0, ..Frontend::default() };
                 datapath.apply(&Op::PutFrontend { key, value }).unwrap();
             }
         }

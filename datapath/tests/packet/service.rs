@@ -179,7 +179,10 @@ fn a_slot_that_names_no_backend_drops() {
         world.datapath.apply(&behind).unwrap();
         for first in [400_000, 400_001, u32::MAX] {
             let run = Run { first, count: 1 };
-            world.put_frontend(service, Frontend { inside: run, outside: run, service: 7, flags: 0 });
+            world.put_frontend(
+                service,
+                Frontend { inside: run, outside: run, service: 7, flags: 0, ..Frontend::default() },
+            );
             world.rows([
                 row("inside", FROM_POD, &frame).drops(BackendMissing),
                 row("outside", FROM_NETWORK, &frame).drops(BackendMissing),

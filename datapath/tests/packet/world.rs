@@ -152,6 +152,8 @@ impl World {
             node_addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
             nat_ports,
             sockets_of: None,
+            service_ranges: Vec::new(),
+            masquerade_all: false,
             trace,
         };
         Self::open(options, enter().devices).map_err(|error| format!("cannot load the programs: {error:#}"))
@@ -291,7 +293,7 @@ impl World {
             self.datapath.apply(&Op::PutSlots { first: run.first, backends: ids }).unwrap();
             run
         });
-        self.put_frontend(frontend, Frontend { inside, outside, service: 7, flags });
+        self.put_frontend(frontend, Frontend { inside, outside, service: 7, flags, ..Frontend::default() });
     }
 
     pub(crate) fn put_frontend(&mut self, frontend: SocketAddr, value: Frontend) {
@@ -305,7 +307,7 @@ impl World {
         self.next += 1;
         let local = [self.node(0), self.pod(1, 0), self.pod(2, 0)].iter().any(|own| own.ip() == at.ip());
         let flags = if local { backend_flags::LOCAL } else { 0 };
-        let backend = Backend { address: at.ip(), port: at.port(), flags, generation: 1 };
+        let backend = Backend { address: at.ip(), port: at.port(), flags, service: 7 };
         self.datapath.apply(&Op::PutBackend { id, backend }).unwrap();
         id
     }

@@ -6,15 +6,17 @@ use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
+use fairway_common::affinity::kind;
 use fairway_common::conntrack::Tuple;
 use fairway_common::event::Hook;
+use fairway_common::service::Frontend;
 use fairway_common::socket::{Peer, PeerKey};
-use fairway_common::{Reason, V4, V6};
+use fairway_common::{Reason, V4, V6, limits};
 
 use crate::ip::Ip;
 use crate::settings;
 use crate::stage::report;
-use crate::stage::service::{self, Side};
+use crate::stage::service::{self, Client, SPREAD, Side};
 
 /// The call goes on.
 const ALLOW: i32 = 1;
@@ -23,9 +25,6 @@ const REFUSE: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 /// The third word of an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`.
 const MAPPED: u32 = 0xffff_u32.to_be();
-
-/// Spreads consecutive cookies (Knuth's multiplicative hash).
-const SPREAD: u32 = 0x9e37_79b1;
 
 /// An address and a port, network byte order.
 type Endpoint<A> = (A, u16);
@@ -74,17 +73,39 @@ enum Outcome<A> {
     Refuse,
 }
 
+/// Who asks: with session affinity the network namespace, for it has the source addresses; the datagrams of a socket
+/// that is not connected stay together by themselves (S62).
+#[inline(always)]
+fn client<A: Ip>(ctx: &SockAddrContext, hook: Hook, frontend: &Frontend, cookie: [u32; 2]) -> Client {
+    let family = (A::VERSION as u32) << 8;
+    if frontend.affinity == 0 {
+        let seconds = if matches!(hook, Hook::Sendmsg) { limits::SOCKET_SECONDS } else { 0 };
+        return Client { id: [cookie[0], cookie[1], 0, 0], kind: kind::SOCKET | family, seconds };
+    }
+    // SAFETY: the hook's own context.
+    let namespace = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let id = [namespace as u32, (namespace >> 32) as u32, 0, 0];
+    Client { id, kind: kind::NAMESPACE | family, seconds: 0 }
+}
+
 /// connect() and sendmsg(): the Service's backend.
 #[inline(always)]
 fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outcome<A> {
     // SAFETY: a field of the context.
     let protocol = unsafe { (*ctx.sock_addr).protocol } as u8;
     let Some(frontend) = service::find(from.0, from.1, protocol) else { return Outcome::Keep };
+    // Who may connect is seen at the packet: a socket has no source address yet.
+    if frontend.flags & Frontend::RANGES != 0 || settings::masquerade_all() {
+        return Outcome::Keep;
+    }
     let cookie = cookie(ctx);
-    // The datagrams of a socket that is not connected stay together (S62).
-    let hash =
-        if matches!(hook, Hook::Sendmsg) { cookie[0].wrapping_mul(SPREAD) >> 8 } else { service::random() };
-    let choice = match service::choose::<A>(&frontend, Side::Inside, hash) {
+    let client = client::<A>(ctx, hook, &frontend, cookie);
+    let hash = if frontend.flags & Frontend::HASHED != 0 {
+        (client.id[0] ^ client.id[1] ^ if frontend.affinity == 0 { cookie[0] } else { 0 }).wrapping_mul(SPREAD) >> 8
+    } else {
+        service::random()
+    };
+    let choice = match service::choose::<A>(&frontend, Side::Inside, hash, &client) {
         Ok(choice) => choice,
         // The packet path drops it, so that the caller sees a time-out as with kube-proxy (S23).
         Err(Reason::NoLocalBackend) => return Outcome::Keep,

@@ -1,6 +1,7 @@
 //! The story of a packet, the same at every device: known connection, else Service, else plain.
 
 use aya_ebpf::bindings::__sk_buff;
+use fairway_common::affinity::kind;
 use fairway_common::conntrack::flags;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
@@ -9,7 +10,8 @@ use fairway_common::{Reason, V4, V6};
 
 use crate::packet::{self, Packet, Parse};
 use crate::stage::deliver::{self, DROP, PASS};
-use crate::stage::service::Side;
+use crate::settings;
+use crate::stage::service::{Client, Side};
 use crate::stage::{conntrack, refuse, report, service};
 
 /// What a device's direction means for the stages.
@@ -91,11 +93,30 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> 
     }
 }
 
+/// A packet to the Services' range that no frontend is for: it never leaves the node (S35, S37).
+#[inline(always)]
+fn unclaimed<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
+    if !packet.has_ports() || service::find(packet.tuple.destination, 0, 0).is_none() {
+        return Err(Reason::UnallocatedAddress);
+    }
+    reject::<D, A>(packet, Reason::UndefinedPort)
+}
+
+/// Tells the sender that there is nothing.
+#[inline(always)]
+fn reject<D: Direction, A: Parse>(packet: &mut Packet<A>, reason: Reason) -> Result<(), Reason> {
+    report::packet(D::HOOK, reason, packet);
+    packet.verdict = DROP;
+    let _ = refuse::answer(packet, D::BACK);
+    Ok(())
+}
+
 /// A packet that nobody translates.
 #[inline(always)]
 fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
     match pod {
         Some(pod) => D::send(packet, Some(pod)),
+        None if D::SERVICES && packet.tuple.destination.in_service_range() => unclaimed::<D, A>(packet),
         None => Ok(()),
     }
 }
@@ -107,14 +128,22 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     if packet.fragment {
         return Err(Reason::Fragment);
     }
-    let choice = match service::choose::<A>(frontend, D::SIDE, service::random()) {
+    if frontend.flags & Frontend::RANGES != 0 && !service::admits(frontend.service, &packet.tuple.source) {
+        return Err(Reason::SourceNotAllowed);
+    }
+    let hash = if frontend.flags & Frontend::HASHED != 0 {
+        service::hash(&packet.tuple, frontend.affinity == 0)
+    } else {
+        service::random()
+    };
+    let client = Client {
+        id: packet.tuple.source.to_wide(),
+        kind: kind::ADDRESS | (A::VERSION as u32) << 8,
+        seconds: 0,
+    };
+    let choice = match service::choose::<A>(frontend, D::SIDE, hash, &client) {
         Ok(choice) => choice,
-        Err(Reason::NoBackend) => {
-            report::packet(D::HOOK, Reason::NoBackend, packet);
-            packet.verdict = DROP;
-            let _ = refuse::answer(packet, D::BACK);
-            return Ok(());
-        }
+        Err(Reason::NoBackend) => return reject::<D, A>(packet, Reason::NoBackend),
         Err(reason) => return Err(reason),
     };
     if choice.backend.address == packet.tuple.destination
@@ -142,6 +171,9 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
 #[inline(always)]
 fn source<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A {
     let local = backend.flags & backend_flags::LOCAL != 0;
+    if settings::masquerade_all() {
+        return A::node_address();
+    }
     if D::SIDE == Side::Outside && !local {
         return A::node_address();
     }

@@ -4,14 +4,23 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
-use fairway_common::{Reason, limits};
+use fairway_common::service::backend_flags;
+use fairway_common::{Reason, UDP, limits};
 
 use crate::ip::Ip;
+use crate::maps::OVERFLOWED;
 use crate::packet::Packet;
 use crate::settings;
+use crate::stage::report;
 
+/// What a full table answers.
+const FULL: i32 = -7;
+/// What an insertion answers when another CPU was faster.
+const TAKEN: i32 = -17;
+
+/// The clock of connection tracking.
 #[inline(always)]
-fn now() -> u32 {
+pub fn now() -> u32 {
     // SAFETY: no arguments, no effects.
     tick(unsafe { bpf_ktime_get_coarse_ns() })
 }
@@ -20,11 +29,14 @@ fn now() -> u32 {
 /// it starts a new one (S45).
 #[inline(always)]
 pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
-    let entry = A::conntrack().get_ptr_mut(&packet.tuple)?;
+    let entry = get(&packet.tuple)?;
     let seen = observe(packet.tuple.protocol, packet.tcp_flags);
     // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
     unsafe {
         if packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN && ended(&*entry) {
+            return None;
+        }
+        if packet.tuple.protocol == UDP && moved(&*entry) {
             return None;
         }
         let now = now();
@@ -39,22 +51,65 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
     }
 }
 
+/// The entry of a tuple.
+#[inline(always)]
+pub fn get<A: Ip>(tuple: &Tuple<A>) -> Option<*mut Entry<A>> {
+    A::conntrack().get_ptr_mut(tuple).or_else(|| match OVERFLOWED.get(0) {
+        Some(0) | None => None,
+        Some(_) => A::overflow().get_ptr_mut(tuple),
+    })
+}
+
+/// Writes an entry; `flags` as for a map. A full table lets established connections be: a new one goes where the one
+/// that was silent longest makes room (S53).
+#[inline(always)]
+fn put<A: Ip>(tuple: &Tuple<A>, entry: &Entry<A>, flags: u64) -> Result<(), i32> {
+    let result = A::conntrack().insert(tuple, entry, flags);
+    if result != Err(FULL) {
+        return result;
+    }
+    if let Some(overflowed) = OVERFLOWED.get_ptr_mut(0) {
+        // SAFETY: a live entry of the map.
+        unsafe { *overflowed = 1 };
+    }
+    report::count(Reason::ConntrackOverflow, 0);
+    A::overflow().insert(tuple, entry, flags)
+}
+
+/// Whether the client's backend is no longer there for it: a UDP flow, unlike a TCP connection, goes on with another one
+/// (S54 to S59).
+#[inline(always)]
+fn moved<A: Ip>(entry: &Entry<A>) -> bool {
+    if entry.flags & flags::REPLY != 0 {
+        return false;
+    }
+    A::backends().get(entry.backend).is_none_or(|backend| {
+        backend.flags & backend_flags::GONE != 0
+            || backend.service != entry.service
+            || backend.port != entry.to.destination_port
+            || backend.address != entry.to.destination
+    })
+}
+
 /// Whether either direction has closed the connection: a SYN of the client then means a new one.
 #[inline(always)]
 fn ended<A: Ip>(entry: &Entry<A>) -> bool {
     let closed = flags::FIN | flags::RST;
-    // SAFETY: one word is read.
-    let other = unsafe { A::conntrack().get(entry.to.reversed()).map(|entry| entry.flags) };
-    (entry.flags | other.unwrap_or(0)) & closed != 0
+    (entry.flags | other(entry).unwrap_or(0)) & closed != 0
+}
+
+/// The flags of the other direction.
+#[inline(always)]
+fn other<A: Ip>(entry: &Entry<A>) -> Option<u32> {
+    // SAFETY: one word of a live entry is read.
+    get(&entry.to.reversed()).map(|entry| unsafe { (*entry).flags })
 }
 
 /// Whether both directions have closed a connection, and nothing has come for a while: late segments still translate
 /// (S48), and a reset alone may be spurious (S46).
 #[inline(always)]
 fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
-    // SAFETY: one word is read.
-    let other = unsafe { A::conntrack().get(entry.to.reversed()).map(|entry| entry.flags) };
-    let closed = entry.flags & other.unwrap_or(flags::FIN) & flags::FIN != 0;
+    let closed = entry.flags & other(entry).unwrap_or(flags::FIN) & flags::FIN != 0;
     closed && now().wrapping_sub(entry.last_seen) > limits::LINGER
 }
 
@@ -81,11 +136,19 @@ pub fn create<A: Ip>(
     to.source_port = key.destination_port;
     entry.to = *to;
     entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
-    if A::conntrack().insert(&packet.tuple, &entry, 0).is_err() {
+    if put(&packet.tuple, &entry, 0).is_err() {
         let _ = A::conntrack().remove(&key);
         return Err(Reason::ConntrackFull);
     }
-    if let Some(pod) = A::pods().get_ptr_mut(packet.tuple.source) {
+    translates(packet.tuple.source);
+    translates(to.destination);
+    Ok(())
+}
+
+/// Notes that packets from and to a pod have to be looked up from now on.
+#[inline(always)]
+fn translates<A: Ip>(address: A) {
+    if let Some(pod) = A::pods().get_ptr_mut(address) {
         // SAFETY: a live entry; the bit is only ever set.
         unsafe {
             if (*pod).flags & Pod::TRANSLATES == 0 {
@@ -93,7 +156,6 @@ pub fn create<A: Ip>(
             }
         }
     }
-    Ok(())
 }
 
 /// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
@@ -103,17 +165,16 @@ fn claim<A: Ip>(key: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -
         if attempt > 0 || translates_source {
             key.destination_port = port();
         }
-        match A::conntrack().insert(&*key, reply, BPF_NOEXIST as u64) {
-            Ok(()) => return Ok(()),
-            Err(error) if error != -17 => return Err(Reason::ConntrackFull),
-            Err(_) => {}
-        }
-        // SAFETY: compared at once.
-        let mine = unsafe {
-            A::conntrack().get(&*key).is_some_and(|entry| entry.to == reply.to || abandoned(entry))
+        let flags = match get(&*key) {
+            None => BPF_NOEXIST as u64,
+            // SAFETY: a live entry, compared at once.
+            Some(entry) if unsafe { (*entry).to == reply.to || abandoned(&*entry) } => 0,
+            Some(_) => continue,
         };
-        if mine && A::conntrack().insert(&*key, reply, 0).is_ok() {
-            return Ok(());
+        match put(&*key, reply, flags) {
+            Ok(()) => return Ok(()),
+            Err(TAKEN) => {}
+            Err(_) => return Err(Reason::ConntrackFull),
         }
     }
     Err(Reason::SourcePortsExhausted)

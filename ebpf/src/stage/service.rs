@@ -1,11 +1,19 @@
 //! From a Service address to a backend: one look-up, one slot, one backend.
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
+use aya_ebpf::maps::lpm_trie;
+use fairway_common::affinity::Key;
+use fairway_common::ranges;
+use fairway_common::conntrack::Tuple;
 use fairway_common::Reason;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 
 use crate::ip::Ip;
-use crate::maps::SLOTS;
+use crate::maps::{RANGES, SLOTS};
+use crate::stage::affinity;
+
+/// Spreads words that differ little (Knuth's multiplicative hash).
+pub const SPREAD: u32 = 0x9e37_79b1;
 
 /// Where the client is, seen from this node.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +32,16 @@ pub struct Choice<A: 'static> {
     pub backend: &'static Backend<A>,
 }
 
+/// Who asks for a backend.
+pub struct Client {
+    /// What identifies it, by `kind`.
+    pub id: [u32; 4],
+    /// One of [`kind`], and the family.
+    pub kind: u32,
+    /// How long it keeps its backend where the Service says nothing, in seconds.
+    pub seconds: u32,
+}
+
 /// The frontend at an address, copied out of the map; `port` in network byte order.
 #[inline(always)]
 pub fn find<A: Ip>(address: A, port: u16, protocol: u8) -> Option<Frontend> {
@@ -31,17 +49,28 @@ pub fn find<A: Ip>(address: A, port: u16, protocol: u8) -> Option<Frontend> {
     unsafe { A::frontends().get(FrontendKey::new(address, port, protocol)).copied() }
 }
 
-/// Chooses a backend, or says why there is none. Equal hashes choose alike as long as the Service does not change.
+/// Chooses a backend for a client, or says why there is none. Equal hashes choose alike as long as the Service does
+/// not change.
 #[inline(always)]
-pub fn choose<A: Ip>(frontend: &Frontend, side: Side, hash: u32) -> Result<Choice<A>, Reason> {
-    let (run, drops) = match side {
-        Side::Inside => (frontend.inside, Frontend::INSIDE_DROPS),
-        Side::Outside => (frontend.outside, Frontend::OUTSIDE_DROPS),
+pub fn choose<A: Ip>(
+    frontend: &Frontend,
+    side: Side,
+    hash: u32,
+    client: &Client,
+) -> Result<Choice<A>, Reason> {
+    let (run, drops, local) = match side {
+        Side::Inside => (frontend.inside, Frontend::INSIDE_DROPS, Frontend::INSIDE_LOCAL),
+        Side::Outside => (frontend.outside, Frontend::OUTSIDE_DROPS, Frontend::KEEP_CLIENT),
     };
     if run.count == 0 {
         return Err(if frontend.flags & drops != 0 { Reason::NoLocalBackend } else { Reason::NoBackend });
     }
-    let id = *SLOTS.get(run.first + hash % run.count).ok_or(Reason::BackendMissing)?;
+    let mut id = *SLOTS.get(run.first + hash % run.count).ok_or(Reason::BackendMissing)?;
+    let seconds = if frontend.affinity != 0 { frontend.affinity } else { client.seconds };
+    if seconds != 0 {
+        let key = Key { client: client.id, service: frontend.service, kind: client.kind };
+        id = affinity::keep::<A>(&key, id, seconds, frontend.flags & local != 0);
+    }
     let backend = A::backends().get(id).ok_or(Reason::BackendMissing)?;
     if backend.port == 0 {
         return Err(Reason::BackendMissing);
@@ -54,4 +83,30 @@ pub fn choose<A: Ip>(frontend: &Frontend, side: Side, hash: u32) -> Result<Choic
 pub fn random() -> u32 {
     // SAFETY: no arguments, no effects.
     unsafe { bpf_get_prandom_u32() }
+}
+
+/// A hash of a client and what it asks for: equal at every node.
+#[inline(always)]
+pub fn hash<A: Ip>(tuple: &Tuple<A>, with_port: bool) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut mix = |word: u32| hash = (hash ^ word).wrapping_mul(SPREAD).rotate_left(15);
+    let (source, destination) = (tuple.source.to_wide(), tuple.destination.to_wide());
+    let mut index = 0;
+    while index < size_of::<A>() / 4 {
+        mix(source[index]);
+        mix(destination[index]);
+        index += 1;
+    }
+    mix(tuple.destination_port as u32 | (tuple.protocol as u32) << 16);
+    if with_port {
+        mix(tuple.source_port as u32);
+    }
+    hash ^ hash >> 16
+}
+
+/// Whether a guarded frontend lets a client in (S39).
+#[inline(never)]
+pub fn admits<A: Ip>(service: u32, source: &A) -> bool {
+    let key = lpm_trie::Key { prefix_len: ranges::PREFIX + 128, data: ranges::source(service, *source) };
+    RANGES.get(&key).is_some()
 }

@@ -74,7 +74,7 @@ fn recover(world: &mut World, restarts: bool) {
         world.restart();
     } else {
         let image = world.kernel.image().unwrap();
-        world.reconciler = Reconciler::load(image, SMALL, 1, world.kernel.now, false);
+        world.reconciler = Reconciler::load(image, SMALL, world.kernel.now, false);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fairway_datapath::table::{Backend, Tables};
+use fairway_datapath::table::{Backend, Range, Tables};
 
 use super::*;
 
@@ -31,6 +31,7 @@ pub(super) struct Kernel {
     frontends: BTreeMap<FrontendKey, Frontend>,
     slots: HashMap<u32, u32>,
     backends: HashMap<u32, Backend>,
+    ranges: BTreeSet<Range>,
     /// When a packet could last have read it.
     slot_seen: HashMap<u32, Instant>,
     backend_seen: HashMap<u32, Instant>,
@@ -49,6 +50,7 @@ impl Kernel {
             frontends: BTreeMap::new(),
             slots: HashMap::new(),
             backends: HashMap::new(),
+            ranges: BTreeSet::new(),
             slot_seen: HashMap::new(),
             backend_seen: HashMap::new(),
         }
@@ -140,6 +142,9 @@ impl Kernel {
                     self.see(old);
                 }
             }
+            Op::PutRange { range } => drop(self.ranges.insert(*range)),
+            Op::DeleteRange { range } => drop(self.ranges.remove(range)),
+            Op::ForgetAffinity { .. } => {}
         }
         Ok(())
     }
@@ -154,6 +159,7 @@ impl Tables for Kernel {
             frontends: self.frontends.clone(),
             slots: slots.iter().filter_map(|slot| Some((*slot, *self.slots.get(slot)?))).collect(),
             backends: backends.iter().filter_map(|id| Some((*id, *self.backends.get(id)?))).collect(),
+            ranges: self.ranges.clone(),
         })
     }
 

@@ -60,6 +60,9 @@ impl Tables for Memory {
             Op::PutSlots { first, backends } => self.slots.extend((*first..).zip(backends.iter().copied())),
             Op::PutFrontend { key, value } => drop(self.image.frontends.insert(*key, *value)),
             Op::DeleteFrontend { key } => drop(self.image.frontends.remove(key)),
+            Op::PutRange { range } => drop(self.image.ranges.insert(*range)),
+            Op::DeleteRange { range } => drop(self.image.ranges.remove(range)),
+            Op::ForgetAffinity { .. } => {}
         }
         Ok(())
     }
