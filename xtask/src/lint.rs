@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use xtask::bpf::program;
 
-use crate::{setup, sh};
+use crate::{ledger, setup, sh};
 
 /// A file longer than this wants to become two.
 const LONGEST_FILE: usize = 400;
@@ -30,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
         check_kernel_programs(),
         check_licences(),
         check_lengths(),
+        verdict("conformance page", ledger::check().map_err(|error| format!("{error:#}"))),
     ];
     let failed = checks.iter().filter(|passed| !**passed).count();
     if failed > 0 { bail!("{failed} of {} checks failed", checks.len()) } else { Ok(()) }

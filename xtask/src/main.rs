@@ -1,19 +1,22 @@
 //! The project's task runner: `./x TASK`, or `cargo xtask TASK`.
 
 mod binaries;
+mod ledger;
 mod lint;
+mod results;
 mod setup;
 mod sh;
 mod suite;
 mod vm;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::suite::Suite;
+use crate::suite::{Cells, Suite};
 
 /// Builds, checks, tests and shows Fairway.
 #[derive(Parser)]
@@ -43,6 +46,17 @@ enum Task {
         /// Only this suite (repeatable)
         #[arg(long = "suite", value_enum)]
         suites: Vec<Suite>,
+        #[command(flatten)]
+        cells: Cells,
+    },
+    /// Write docs/conformance.md: which test proves which statement
+    Ledger {
+        /// Write the same as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write nothing, and fail when the page is out of date
+        #[arg(long, conflicts_with = "json")]
+        check: bool,
     },
     /// Show Fairway working in a small network of namespaces
     #[command(disable_help_flag = true)]
@@ -99,7 +113,9 @@ fn run(task: Task) -> Result<ExitCode> {
             binaries::build(release)?;
         }
         Task::Lint => lint::run()?,
-        Task::Test { suites } => return suite::run(&suites),
+        Task::Test { suites, cells } => return suite::run(&suites, &cells),
+        Task::Ledger { check: true, .. } => ledger::check()?,
+        Task::Ledger { json, .. } => ledger::write(json.as_deref())?,
         Task::Demo { args } => lab(Some("demo"), args)?,
         Task::Lab { args } => lab(None, args)?,
         Task::Vm(Vm::Test) => return vm::test(),

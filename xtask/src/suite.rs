@@ -1,5 +1,6 @@
 //! The test suites: which there are, running them, adding them up.
 
+mod output;
 mod tally;
 
 use std::io::{BufRead, BufReader};
@@ -8,8 +9,13 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use self::output::Output;
 use self::tally::Tally;
+use crate::results::{Results, Run};
 use crate::{binaries, setup, sh};
+
+/// The names of all suites.
+pub(crate) const NAMES: [&str; 4] = ["unit", "packet", "lab", "matrix"];
 
 /// A set of tests that run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +26,31 @@ pub(crate) enum Suite {
     Packet,
     /// The whole of Fairway in a network of namespaces
     Lab,
+    /// Who reaches what by which address, in a network of namespaces: a table of cells
+    Matrix,
+}
+
+/// Which cells of the matrix.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Cells {
+    /// Of the matrix, only this IP family
+    #[arg(long, value_parser = ["ipv4", "ipv6"])]
+    family: Option<String>,
+    /// Of the matrix, only this protocol
+    #[arg(long, value_parser = ["tcp", "udp", "sctp"])]
+    proto: Option<String>,
+    /// All cells of the matrix, instead of those that differ from one another the most
+    #[arg(long)]
+    full: bool,
+}
+
+impl Cells {
+    fn args(&self) -> Vec<&str> {
+        let family = self.family.iter().flat_map(|family| ["--family", family]);
+        let proto = self.proto.iter().flat_map(|proto| ["--proto", proto]);
+        let full = self.full.then_some("--full");
+        ["--", "--matrix"].into_iter().chain(family).chain(proto).chain(full).collect()
+    }
 }
 
 impl Suite {
@@ -28,6 +59,7 @@ impl Suite {
             Self::Unit => "unit",
             Self::Packet => "packet",
             Self::Lab => "lab",
+            Self::Matrix => "matrix",
         }
     }
 
@@ -39,7 +71,7 @@ impl Suite {
     /// `cargo test` leaves them out.
     fn cargo_args(self) -> &'static [&'static str] {
         match self {
-            Self::Unit => &["--quiet", "--workspace"],
+            Self::Unit => &["--workspace"],
             Self::Packet => &[
                 "--package",
                 "fairway-datapath",
@@ -60,35 +92,50 @@ impl Suite {
                 "--test",
                 "lab",
             ],
+            Self::Matrix => &["--package", "fairway-tests", "--test", "lab"],
         }
     }
 }
 
 /// Runs the suites, all of them when none is named. The total is the last line, also when tests failed.
-pub(crate) fn run(suites: &[Suite]) -> Result<ExitCode> {
+pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     let suites = if suites.is_empty() { Suite::value_variants() } else { suites };
     if !sh::is_root() && suites.iter().any(|suite| suite.needs_root()) {
         bail!(
-            "the suites `packet` and `lab` load BPF programs and need root; `./x test --suite unit` does not"
+            "all suites but `unit` load BPF programs and need root: run this as root, or `./x test --suite unit`"
         );
     }
     setup::toolchain()?;
     binaries::build(false)?;
     let mut total = Tally::default();
+    let mut results = Results::load()?.unwrap_or_default();
     for suite in suites {
-        total += run_one(*suite)?;
+        let mut run = Run::start();
+        total += run_one(*suite, cells, &mut run)?;
+        run.end();
+        sh::say(format_args!("suite {} took {} s", suite.name(), run.seconds));
+        // A part of the matrix says nothing about the rest.
+        if *suite != Suite::Matrix || cells.proto.is_none() && cells.family.is_none() {
+            results.suites.insert(suite.name().into(), run);
+        }
     }
+    results.save()?;
     println!("test: {total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs one suite and shows what it prints. One that breaks, or runs nothing, counts as a failed test.
-fn run_one(suite: Suite) -> Result<Tally> {
+fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
     let name = suite.name();
     sh::say(format_args!("suite {name}"));
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
-    let (mut tally, success) = read(&mut cargo, |_| {})?;
+    if suite == Suite::Matrix {
+        cargo.args(cells.args());
+    }
+    let mut output = Output::default();
+    let (mut tally, success) = read(&mut cargo, |line| !output.line(line) || suite.needs_root())?;
+    run.tests = output.tests;
     if tally.passed + tally.failed == 0 {
         sh::say(format_args!("suite {name} ran no test"));
         tally.failed = 1;
@@ -99,16 +146,24 @@ fn run_one(suite: Suite) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Passes the runner's lines on, shows them to `seen`, and adds its summaries up.
-pub(crate) fn read(runner: &mut Command, mut seen: impl FnMut(&str)) -> Result<(Tally, bool)> {
-    let mut child = runner.stdout(Stdio::piped()).spawn().context("the tests' runner does not start")?;
-    let stdout = child.stdout.take().context("the tests' runner has no standard output")?;
+/// Passes the runner's lines on, those that `shown` wants to be seen, and adds its summaries up.
+pub(crate) fn read(runner: &mut Command, mut shown: impl FnMut(&str) -> bool) -> Result<(Tally, bool)> {
+    // One pipe for both: cargo says on its standard error which program prints on the standard output.
+    let (lines, output) = std::io::pipe()?;
+    let mut child = runner
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()
+        .context("the tests' runner does not start")?;
+    // The command holds the pipe's other end.
+    runner.stdout(Stdio::null()).stderr(Stdio::null());
     let mut tally = Tally::default();
-    for line in BufReader::new(stdout).split(b'\n') {
+    for line in BufReader::new(lines).split(b'\n') {
         let line = line.context("the runner's output cannot be read")?;
         let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        seen(&line);
+        if shown(&line) {
+            println!("{line}");
+        }
         if let Some(summary) = Tally::of_summary(&line) {
             tally += summary;
         }

@@ -139,7 +139,10 @@ fn boot(kernel: &Path, initramfs: &Path) -> Result<ExitCode> {
         .args(["-append", "console=ttyS0 panic=-1 quiet"])
         .stdin(Stdio::null());
     let mut ended = false;
-    let (mut total, _) = suite::read(&mut qemu, |line| ended |= line.trim_end() == "vm: end")?;
+    let (mut total, _) = suite::read(&mut qemu, |line| {
+        ended |= line.trim_end() == "vm: end";
+        true
+    })?;
     if !ended {
         sh::say("the machine stopped before its tests had ended");
         total.failed += 1;
