@@ -10,6 +10,7 @@ pub use decode::{Change, InvalidResource};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 
@@ -117,6 +118,8 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+    /// When the change happened that it was last written for.
+    pub last_change: Option<SystemTime>,
 }
 
 /// A port of a slice's endpoints.
@@ -164,6 +167,17 @@ pub struct Node {
     pub pod_cidrs: Vec<IpNet>,
     /// Its zone.
     pub zone: Option<String>,
+    /// What its Node object says; none: only its agent has told of it, or the object was deleted.
+    pub object: Option<NodeObject>,
+}
+
+/// What decides whether load balancers should send new connections to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeObject {
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Keys of its taints.
+    pub taints: Vec<String>,
 }
 
 /// Names a resource of any kind.

@@ -82,6 +82,7 @@ mod tests {
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             pod_cidrs: cidrs.iter().map(|text| text.parse().unwrap()).collect(),
             zone: None,
+            object: None,
         };
         let nodes = [
             node("a", &["192.168.0.1"], &["10.0.0.0/24"]),

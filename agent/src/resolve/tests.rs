@@ -75,6 +75,7 @@ pub(super) fn slice(name: &str, port: u16, endpoints: Vec<Endpoint>) -> Endpoint
         service: ObjectName::new("default", "web"),
         ports: vec![EndpointPort { name: "http".into(), protocol: Protocol::Tcp, port }],
         endpoints,
+        last_change: None,
     }
 }
 
@@ -83,7 +84,13 @@ pub(super) fn cluster(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Clu
     services.into_iter().for_each(|service| cluster.insert(Resource::Service(service)));
     slices.into_iter().for_each(|slice| cluster.insert(Resource::EndpointSlice(slice)));
     for (name, address) in [("a", NODE_IP), ("b", PEER_IP)] {
-        let node = Node { name: name.into(), addresses: vec![ip(address)], pod_cidrs: vec![], zone: None };
+        let node = Node {
+            name: name.into(),
+            addresses: vec![ip(address)],
+            pod_cidrs: vec![],
+            zone: None,
+            object: None,
+        };
         cluster.insert(Resource::Node(node));
     }
     cluster

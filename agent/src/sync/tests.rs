@@ -65,6 +65,7 @@ pub(super) fn slice(service: &str, address: &str) -> Resource {
             serving: true,
             ..Default::default()
         }],
+        last_change_trigger_time: 0,
     };
     Resource { body: Some(resource::Body::EndpointSlice(slice)) }
 }

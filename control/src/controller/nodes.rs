@@ -25,6 +25,7 @@ pub(crate) fn merge(declarations: &Declarations, agents: &Agents) -> BTreeMap<St
         if declared.zone.is_some() {
             node.zone.clone_from(&declared.zone);
         }
+        node.object.clone_from(&declared.object);
     }
     nodes
 }

@@ -62,7 +62,7 @@ pub(crate) fn load(path: &Path) -> Result<Agents, SavedError> {
     };
     let mut agents = Agents::default();
     for SavedNode { name, addresses, pod_cidrs, zone } in saved.nodes {
-        agents.hello(Node { name, addresses, pod_cidrs, zone });
+        agents.hello(Node { name, addresses, pod_cidrs, zone, object: None });
     }
     for (node, pods) in saved.reports {
         let pods = pods.into_iter().map(|pod| {
@@ -85,7 +85,12 @@ pub(crate) fn save(path: &Path, agents: &Agents) -> Result<(), SavedError> {
             .nodes
             .values()
             .cloned()
-            .map(|Node { name, addresses, pod_cidrs, zone }| SavedNode { name, addresses, pod_cidrs, zone })
+            .map(|Node { name, addresses, pod_cidrs, zone, .. }| SavedNode {
+                name,
+                addresses,
+                pod_cidrs,
+                zone,
+            })
             .collect(),
         reports: agents
             .reports
@@ -135,6 +140,7 @@ mod tests {
             addresses: vec!["192.0.2.1".parse().unwrap()],
             pod_cidrs: vec!["10.0.1.0/24".parse().unwrap()],
             zone: None,
+            object: None,
         });
         let report =
             PodReport { addresses: vec!["10.0.1.5".parse().unwrap()], ready: true, terminating: false };

@@ -134,6 +134,8 @@ fn split(service: &ObjectName, group: &Group, endpoints: Vec<Endpoint>, slices: 
             service: service.clone(),
             ports: ports.clone(),
             endpoints: Vec::new(),
+            // The Pods of a manifest do not say when they changed.
+            last_change: None,
         });
         open.endpoints.push(endpoint);
     }

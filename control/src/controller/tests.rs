@@ -55,6 +55,7 @@ fn agent(node: &str, addresses: &[&str]) -> Agents {
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         pod_cidrs: vec!["10.0.1.0/24".parse().unwrap()],
         zone: None,
+        object: None,
     });
     agents
 }

@@ -1,19 +1,26 @@
 //! EndpointSlices.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use fairway_proto::model::{self, ObjectName};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as k8s;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 
 use super::declaration::{Family, Slice};
 use super::reader::Reader;
 
 /// Names the Service that a slice belongs to.
 const SERVICE: &str = "kubernetes.io/service-name";
+/// When the change happened that the slice was last written for, in RFC 3339.
+const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
 /// Reads an EndpointSlice.
 pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::EndpointSlice) -> Slice {
     let name = reader.name(&object.metadata);
+    let last_change = last_change(&object.metadata);
     let labels = object.metadata.labels.unwrap_or_default();
     let service = labels.get(SERVICE).cloned().unwrap_or_default();
     let family = match object.address_type.as_str() {
@@ -48,8 +55,16 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::EndpointSlice) -> Slice
             name,
             ports,
             endpoints,
+            last_change,
         },
     }
+}
+
+/// Only a metric depends on it: what does not parse is as good as nothing.
+pub(crate) fn last_change(metadata: &ObjectMeta) -> Option<SystemTime> {
+    let text = metadata.annotations.as_ref()?.get(LAST_CHANGE)?;
+    let nanoseconds = text.trim().parse::<Timestamp>().ok()?.as_nanosecond();
+    Some(UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
 }
 
 /// A port without a number stands for all ports, which no Service can use: it is left out (S13). A name that is

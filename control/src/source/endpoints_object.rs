@@ -1,20 +1,23 @@
 //! Objects of the deprecated kind Endpoints: mirrored into slices, one for each subset and family.
 
+use std::time::SystemTime;
+
 use fairway_proto::model::{self, ObjectName};
 use k8s_openapi::api::core::v1 as k8s;
 
 use super::declaration::{Endpoints, Family};
-use super::endpoint_slice::pod;
+use super::endpoint_slice::{last_change, pod};
 use super::reader::Reader;
 
 /// Reads an Endpoints object.
 pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::Endpoints) -> Endpoints {
     let name = reader.name(&object.metadata);
-    let labels = object.metadata.labels.unwrap_or_default();
+    let labels = object.metadata.labels.clone().unwrap_or_default();
     let skip = labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|value| value == "true");
+    let last_change = last_change(&object.metadata);
     let mut slices = Vec::new();
     for (index, subset) in object.subsets.into_iter().flatten().enumerate() {
-        read_subset(reader, &name, index, subset, &mut slices);
+        read_subset(reader, &name, index, subset, last_change, &mut slices);
     }
     Endpoints { name, slices, skip_mirror: skip }
 }
@@ -24,6 +27,7 @@ fn read_subset(
     name: &ObjectName,
     index: usize,
     subset: k8s::EndpointSubset,
+    last_change: Option<SystemTime>,
     slices: &mut Vec<model::EndpointSlice>,
 ) {
     let field = format!("subsets[{index}]");
@@ -56,6 +60,7 @@ fn read_subset(
                 service: name.clone(),
                 ports: ports.clone(),
                 endpoints,
+                last_change,
             });
         }
     }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use fairway_proto::model::{self, ObjectName, ServiceType, TrafficPolicy};
+use fairway_proto::model::{self, NodeObject, ObjectName, ServiceType, TrafficPolicy};
 
 use super::declaration::{Object, Slice};
 use super::file::{self, Content};
@@ -243,6 +243,36 @@ fn an_endpoint_slice_is_read_with_unset_conditions_resolved() {
     assert_eq!((second.ready, second.serving, second.terminating), (false, true, true));
     assert_eq!(second.pod, Some(ObjectName::new("default", "web-6")));
     assert_eq!(second.hint_zones, ["a"]);
+}
+
+// S109
+#[test]
+fn a_node_says_that_it_is_being_deleted_and_which_taints_it_has() {
+    let text = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n";
+    let node = |text: &str| match content(text).objects.remove(0) {
+        Object::Node(node) => node.value.object.clone().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(node(text), NodeObject::default());
+    let deleting = text.replace("name: n1", "name: n1, deletionTimestamp: '2026-01-02T03:04:05Z'");
+    assert_eq!(node(&deleting), NodeObject { deleting: true, taints: vec![] });
+    let taint = "spec: {taints: [{key: ToBeDeletedByClusterAutoscaler, value: '1', effect: NoSchedule}]}";
+    assert_eq!(node(&format!("{text}{taint}")).taints, ["ToBeDeletedByClusterAutoscaler"]);
+}
+
+#[test]
+fn a_slice_says_when_the_change_happened_that_it_was_written_for() {
+    let with = |time: &str| {
+        let annotation = format!(
+            "name: web-1\n  annotations: {{endpoints.kubernetes.io/last-change-trigger-time: '{time}'}}"
+        );
+        slice(&SLICE.replace("name: web-1", &annotation)).model.last_change
+    };
+    let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_767_323_045, 678_000_000);
+    assert_eq!(with("2026-01-02T03:04:05.678Z"), Some(time));
+    assert_eq!(with("2026-01-02T04:04:05.678+01:00"), Some(time));
+    assert_eq!(with("yesterday"), None);
+    assert_eq!(slice(SLICE).model.last_change, None);
 }
 
 // S13

@@ -18,6 +18,7 @@ fn node(name: u8, value: u8) -> Resource {
         addresses: vec![std::net::Ipv4Addr::new(10, 0, 0, value).into()],
         pod_cidrs: Vec::new(),
         zone: None,
+        object: None,
     })
 }
 
@@ -123,8 +124,13 @@ fn a_large_snapshot_comes_in_parts_of_one_version() {
     let zone = Some("z".repeat(20_000));
     let all: Resources = (0..200)
         .map(|index| {
-            let node =
-                Node { name: format!("n{index}"), addresses: vec![], pod_cidrs: vec![], zone: zone.clone() };
+            let node = Node {
+                name: format!("n{index}"),
+                addresses: vec![],
+                pod_cidrs: vec![],
+                zone: zone.clone(),
+                object: None,
+            };
             (ResourceKey::Node(node.name.clone()), Resource::Node(node))
         })
         .collect();
@@ -151,7 +157,8 @@ fn names_of_removed_resources_are_forgotten_and_who_is_older_gets_a_snapshot() {
     for round in 0..20_u32 {
         let all = (0..1000).map(|index| {
             let name = format!("r{round}-{index}");
-            let node = Node { name: name.clone(), addresses: vec![], pod_cidrs: vec![], zone: None };
+            let node =
+                Node { name: name.clone(), addresses: vec![], pod_cidrs: vec![], zone: None, object: None };
             (ResourceKey::Node(name), Resource::Node(node))
         });
         store.replace(all.collect(), true);

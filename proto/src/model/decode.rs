@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{
-    Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Resource, ResourceKey, Service,
-    ServicePort, ServiceType, TrafficPolicy,
+    Endpoint, EndpointPort, EndpointSlice, Node, NodeObject, ObjectName, Protocol, Resource, ResourceKey,
+    Service, ServicePort, ServiceType, TrafficPolicy,
 };
 use crate::control::{self, resource, resource_name::Kind, service};
 
@@ -248,6 +249,8 @@ impl TryFrom<&control::EndpointSlice> for EndpointSlice {
             service: object_name("EndpointSlice", &message.namespace, &message.service)?,
             ports,
             endpoints,
+            last_change: (message.last_change_trigger_time != 0)
+                .then(|| UNIX_EPOCH + Duration::from_nanos(message.last_change_trigger_time)),
             name,
         })
     }
@@ -263,6 +266,10 @@ impl TryFrom<&control::Node> for Node {
             addresses: place.parse_all("addresses", &message.addresses, ADDRESS)?,
             pod_cidrs: place.parse_all("pod_cidrs", &message.pod_cidrs, CIDR)?,
             zone: some(&message.zone),
+            object: message
+                .object
+                .as_ref()
+                .map(|object| NodeObject { deleting: object.deleting, taints: object.taints.clone() }),
         })
     }
 }

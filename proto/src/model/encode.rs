@@ -1,5 +1,7 @@
 //! Model to message.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::{EndpointSlice, Node, Resource, ResourceKey, Service, ServiceType, TrafficPolicy};
 use crate::control::{self, resource, resource_name::Kind, service};
 
@@ -105,8 +107,14 @@ impl From<&EndpointSlice> for control::EndpointSlice {
                     pod: endpoint.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
                 })
                 .collect(),
+            last_change_trigger_time: slice.last_change.map_or(0, nanoseconds),
         }
     }
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl From<&Node> for control::Node {
@@ -116,6 +124,10 @@ impl From<&Node> for control::Node {
             addresses: texts(&node.addresses),
             pod_cidrs: texts(&node.pod_cidrs),
             zone: node.zone.clone().unwrap_or_default(),
+            object: node.object.as_ref().map(|object| control::NodeObject {
+                deleting: object.deleting,
+                taints: object.taints.clone(),
+            }),
         }
     }
 }

@@ -47,3 +47,24 @@ fn port_zero_is_refused() {
     let error = Service::try_from(&message).unwrap_err();
     assert_eq!(error.to_string(), "Service `default/web`: ports.port: `0` is not a port, 1 to 65535");
 }
+
+#[test]
+fn a_node_object_and_the_time_of_a_change_survive_the_wire() {
+    let object = NodeObject { deleting: true, taints: vec!["ToBeDeletedByClusterAutoscaler".into()] };
+    for object in [None, Some(NodeObject::default()), Some(object)] {
+        let node = Node { name: "n1".into(), addresses: vec![], pod_cidrs: vec![], zone: None, object };
+        let node = Resource::Node(node);
+        assert_eq!(Resource::try_from(&control::Resource::from(&node)).unwrap(), node);
+    }
+    let written = std::time::UNIX_EPOCH + std::time::Duration::new(1_700_000_000, 123_456_789);
+    for last_change in [None, Some(written)] {
+        let slice = Resource::EndpointSlice(EndpointSlice {
+            name: ObjectName::new("default", "web-1"),
+            service: ObjectName::new("default", "web"),
+            ports: vec![],
+            endpoints: vec![],
+            last_change,
+        });
+        assert_eq!(Resource::try_from(&control::Resource::from(&slice)).unwrap(), slice);
+    }
+}

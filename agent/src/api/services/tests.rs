@@ -51,6 +51,7 @@ fn state() -> SyncState {
         service: name.clone(),
         ports: vec![port],
         endpoints: vec![endpoint(2, true), endpoint(3, false)],
+        last_change: None,
     };
     let mut cluster = Cluster::default();
     cluster.insert(Resource::Service(service));

@@ -113,7 +113,7 @@ fn other_nodes_addresses_are_left_out_before_they_fill_the_table() {
     for number in 0..40_000_u32 {
         let name = format!("n{number}");
         let address = IpAddr::from(std::net::Ipv4Addr::from(0x0b00_0000 + number));
-        let node = Node { name, addresses: vec![address], pod_cidrs: vec![], zone: None };
+        let node = Node { name, addresses: vec![address], pod_cidrs: vec![], zone: None, object: None };
         cluster.insert(Resource::Node(node));
     }
     let desired = resolve(&cluster, &node());
