@@ -10,6 +10,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use fairway_datapath::Timeouts;
 use ipnet::IpNet;
 
 pub use layers::{Origin, Sources, Value};
@@ -161,6 +162,8 @@ pub struct Config {
     pub zone: Option<String>,
     /// First and last source port for connections that are sent on to another node.
     pub nat_ports: (u16, u16),
+    /// How long silent connections are kept, by state.
+    pub timeouts: Timeouts,
 }
 
 /// The settings, and where each value comes from.

@@ -8,7 +8,7 @@ mod network;
 mod routes;
 mod servers;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fairway_datapath::Datapath;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::collector;
 use crate::config::{Config, SocketLb};
 use crate::health::{self, Metrics};
 use crate::netlink::Netlink;
@@ -29,8 +30,6 @@ pub use cleanup::cleanup;
 pub use error::Error;
 use network::Network;
 
-/// How often silent connections are looked for.
-const COLLECT_EVERY: Duration = Duration::from_secs(10);
 /// How long tasks have to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -88,7 +87,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(routes::keep(shared.clone(), stop.clone()));
     tasks.spawn(health::serve(health, shared.clone(), stop.clone()));
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
-    tasks.spawn(collect(shared.clone(), stop.clone()));
+    tasks.spawn(collector::run(shared.clone(), stop.clone()));
     info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");
     notify(NotifyState::Ready);
 
@@ -233,25 +232,4 @@ async fn sync(
     let result = sync::run(shared.datapath.clone(), shared.state.clone(), options, stop.clone()).await;
     stop.cancel();
     result
-}
-
-/// Forgets connections that have been silent for too long.
-async fn collect(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(COLLECT_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let datapath = shared.datapath.clone();
-        let collected = tokio::task::spawn_blocking(move || {
-            datapath.lock().unwrap_or_else(PoisonError::into_inner).collect()
-        });
-        match collected.await {
-            Ok(Ok(0)) | Err(_) => {}
-            Ok(Ok(removed)) => tracing::debug!(removed, "silent connections forgotten"),
-            Ok(Err(error)) => warn!("silent connections: {}", chain(&error)),
-        }
-    }
 }

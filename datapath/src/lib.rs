@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use connections::{Affinity, Client, Collected, ConnectionKey, Socket, Timeouts, Tracker};
 pub use error::Error;
 pub use events::Events;
 pub use fairway_common as common;

@@ -1,6 +1,7 @@
 //! The maps by their pins: typed access for whoever may read or write.
 
 mod clients;
+mod flows;
 mod half;
 
 use std::io;
@@ -13,9 +14,11 @@ use fairway_common::reason::Count;
 use fairway_common::{Reason, V4, V6, family, limits};
 
 use self::clients::Clients;
-use self::half::{Half, open};
+pub(crate) use self::flows::{Entries, Flows};
+use self::half::Half;
+pub(crate) use self::half::{Address, gone_is_fine, open, pin};
 use crate::table::{Image, Op};
-use crate::{Connection, Error, MapInfo, Pod, raw};
+use crate::{Error, MapInfo, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
 const LAYOUT: [(&str, bool, u32, u32, u32); 18] = [
@@ -175,18 +178,6 @@ impl Maps {
 
     pub(crate) fn events_lost(&self) -> Result<u64, Error> {
         Ok(self.count(limits::COUNTS - 1)?.packets)
-    }
-
-    pub(crate) fn connections(&self) -> Result<Vec<Connection>, Error> {
-        let mut all = Vec::new();
-        self.v4.connections(&mut all)?;
-        self.v6.connections(&mut all)?;
-        all.sort();
-        Ok(all)
-    }
-
-    pub(crate) fn collect(&mut self) -> Result<usize, Error> {
-        Ok(self.v4.collect()? + self.v6.collect()?)
     }
 
     /// What the kernel says of each map, by name.

@@ -10,7 +10,7 @@ use crate::attach::{Attachments, Place};
 use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
 use crate::maps::Maps;
 use crate::table::{Image, Op, Tables};
-use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo};
+use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo, Timeouts, Tracker};
 
 /// The loaded and attached data path of one node.
 ///
@@ -135,12 +135,12 @@ impl Datapath {
 
     /// Translated connections, sorted.
     pub fn connections(&self) -> Result<Vec<Connection>, Error> {
-        self.maps.connections()
+        self.tracker()?.list(&Timeouts::default())
     }
 
-    /// Removes connections that have been silent for longer than their state allows; returns how many entries.
-    pub fn collect(&mut self) -> Result<usize, Error> {
-        self.maps.collect()
+    /// The tables of connections, to be used without this.
+    pub fn tracker(&self) -> Result<Tracker, Error> {
+        Tracker::open(&self.options.pins)
     }
 
     /// The loaded programs, by name.

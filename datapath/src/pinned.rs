@@ -7,11 +7,12 @@ use fairway_common::{Reason, reason::Count};
 use crate::load::map_directory;
 use crate::maps::Maps;
 use crate::table::Image;
-use crate::{Connection, Error, MapInfo, Pod};
+use crate::{Connection, Error, MapInfo, Pod, Timeouts, Tracker};
 
 /// The pinned maps alone, opened for reading while no agent runs.
 pub struct Pinned {
     maps: Maps,
+    tracker: Tracker,
 }
 
 impl Pinned {
@@ -20,7 +21,7 @@ impl Pinned {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::Privilege { action: "open pinned BPF maps" });
         }
-        Ok(Self { maps: Maps::open(&map_directory(pins))? })
+        Ok(Self { maps: Maps::open(&map_directory(pins))?, tracker: Tracker::open(pins)? })
     }
 
     /// Everything in the service table.
@@ -45,7 +46,12 @@ impl Pinned {
 
     /// As [`Datapath::connections`](crate::Datapath::connections).
     pub fn connections(&self) -> Result<Vec<Connection>, Error> {
-        self.maps.connections()
+        self.tracker.list(&Timeouts::default())
+    }
+
+    /// The tables of connections.
+    pub fn tracker(&mut self) -> &mut Tracker {
+        &mut self.tracker
     }
 
     /// As [`Datapath::maps`](crate::Datapath::maps).

@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
+
+use fairway_datapath::Timeouts;
 
 use super::layers::{Value, Values};
 use super::{Config, ControlAddress, Error, SETTINGS, Setting, SocketLb, TlsFiles};
 
 /// The ports that Kubernetes gives to NodePort Services.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+
+/// The longest time-out.
+const MOST: Duration = Duration::from_secs(30 * 86_400);
 
 /// One setting's value.
 struct Field<'a> {
@@ -35,6 +41,15 @@ impl<'a> Field<'a> {
             Some(text) => Err(self.wrong(text, "an absolute path")),
             None => Ok(None),
         }
+    }
+
+    /// A time: `30s`, `5m`, `1h 30m`, or a number of seconds.
+    fn duration(&self) -> Result<Duration, Error> {
+        let text = self.text().unwrap_or_default();
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        let time = seconds.or_else(|| humantime::parse_duration(text).ok());
+        let usable = |time: &Duration| (Duration::from_secs(1)..=MOST).contains(time);
+        time.filter(usable).ok_or_else(|| self.wrong(text, "a time from 1s to 30days, for example 90s or 1h"))
     }
 
     fn one<T: FromStr>(&self, expected: &'static str) -> Result<T, Error> {
@@ -80,6 +95,14 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         health_address: field("health-address").one("an address and port, for example 127.0.0.1:10256")?,
         zone: field("zone").text().map(str::to_owned),
         nat_ports: nat_ports(&field("nat-ports"))?,
+        timeouts: Timeouts {
+            tcp_established: field("conntrack-tcp-established").duration()?,
+            tcp_syn_sent: field("conntrack-tcp-syn-sent").duration()?,
+            tcp_fin_wait: field("conntrack-tcp-fin-wait").duration()?,
+            tcp_closing: field("conntrack-tcp-closing").duration()?,
+            udp: field("conntrack-udp").duration()?,
+            udp_stream: field("conntrack-udp-stream").duration()?,
+        },
     };
     if config.control.is_some() && config.manifests.is_some() {
         return Err(Error::TwoControlPlanes);

@@ -122,3 +122,21 @@ fn settings_are_printed_with_value_and_source() {
     assert_eq!(json["items"].as_array().unwrap().len(), SETTINGS.len());
     assert_eq!(json["items"][7]["value"], serde_json::json!(["eth0", "eth1"]));
 }
+
+// S52
+#[test]
+fn time_outs_are_set_in_seconds_or_with_a_unit() {
+    let file = "conntrack-tcp-fin-wait = \"1h\"\nconntrack-udp = \"45\"\n";
+    let timeouts = load(Some(file), &[], &[]).unwrap().config.timeouts;
+    assert_eq!((timeouts.tcp_fin_wait.as_secs(), timeouts.udp.as_secs()), (3_600, 45));
+    assert_eq!(timeouts.tcp_established.as_secs(), 21_600);
+    for wrong in ["0", "soon", "-5s", "99days"] {
+        let text = error(&format!("conntrack-udp = \"{wrong}\""));
+        assert!(text.contains("a time from 1s"), "{text}");
+    }
+}
+
+#[test]
+fn the_default_time_outs_are_those_of_the_data_path() {
+    assert_eq!(load(None, &[], &[]).unwrap().config.timeouts, fairway_datapath::Timeouts::default());
+}

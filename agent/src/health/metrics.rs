@@ -7,6 +7,7 @@ use fairway_common::reason::Class;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::{MetricType, TypedMetric};
@@ -22,10 +23,18 @@ pub struct Metrics {
     duration: Histogram,
     latency: Histogram,
     writes: Counter,
+    collected: Family<What, Counter>,
+    repairs: Family<What, Counter>,
     queued: Gauge<f64, std::sync::atomic::AtomicU64>,
     synced: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// Since when a change waits.
     waiting: Mutex<Option<Instant>>,
+}
+
+/// Of what kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
 }
 
 fn seconds() -> f64 {
@@ -40,6 +49,8 @@ impl Default for Metrics {
             duration: Histogram::new(buckets()),
             latency: Histogram::new(buckets()),
             writes: Counter::default(),
+            collected: Family::default(),
+            repairs: Family::default(),
             queued: Gauge::default(),
             synced: Gauge::default(),
             waiting: Mutex::default(),
@@ -60,8 +71,21 @@ impl Metrics {
         registry.register(name, "When the last sync was asked for", self.queued.clone());
         let name = "fairway_sync_latency_seconds";
         registry.register(name, "Time from a change to the tables that hold it", self.latency.clone());
+        let name = "fairway_collected";
+        registry.register(name, "Connections and affinity that were over", self.collected.clone());
+        registry.register("fairway_repairs", "What somebody removed, and was put back", self.repairs.clone());
         registry.register("fairway_table_writes", "Writes to the service table", self.writes.clone());
         self
+    }
+
+    /// Connections or affinity were over and are forgotten.
+    pub(crate) fn collected(&self, what: &'static str, count: u64) {
+        self.collected.get_or_create(&What { what }).inc_by(count);
+    }
+
+    /// Something that somebody removed was put back.
+    pub(crate) fn repaired(&self, what: &'static str) {
+        self.repairs.get_or_create(&What { what }).inc();
     }
 
     /// A sync is wanted.

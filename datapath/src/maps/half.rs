@@ -5,22 +5,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::pod::Pod as KernelPod;
 use fairway_common::service::{Backend as KernelBackend, Frontend, FrontendKey as Key};
 use fairway_common::{Family, V4, V6, family, limits};
 
+use super::flows::Flows;
 use crate::table::{Backend, FrontendKey, Image};
-use crate::{Connection, Error, Pod, connections, raw};
+use crate::{Error, Pod, raw};
 
 /// The tables of one family.
-pub(super) struct Half<A: Family> {
+pub(super) struct Half<A: Address> {
     /// The same maps, in the order of [`Address::NAMES`], for reading in batches: Aya lends no descriptor.
-    fds: [OwnedFd; 4],
+    fds: [OwnedFd; 3],
     frontends: HashMap<MapData, Key<A>, Frontend>,
     backends: Array<MapData, KernelBackend<A>>,
     pods: HashMap<MapData, Words<A>, KernelPod>,
-    conntrack: HashMap<MapData, Tuple<A>, Entry<A>>,
+    flows: Flows<A>,
 }
 
 /// An address as a map's key.
@@ -33,46 +33,54 @@ struct Words<A>(A);
 unsafe impl<A: Family> aya::Pod for Words<A> {}
 
 /// What a family adds to its words: the address as the rest of user space has it.
-pub(super) trait Address: Family {
+pub(crate) trait Address: Family {
     /// The names of its tables, in the order of [`Half`]'s fields.
-    const NAMES: [&'static str; 4];
+    const NAMES: [&'static str; 3];
+    /// The table of connections, and those that found it full.
+    const FLOWS: [&'static str; 2];
+    /// The sockets whose peer was translated.
+    const PEERS: &'static str;
     fn to_ip(self) -> IpAddr;
 }
 
 impl Address for V4 {
-    const NAMES: [&'static str; 4] = ["FRONTENDS4", "BACKENDS4", "PODS4", "CONNTRACK4"];
+    const NAMES: [&'static str; 3] = ["FRONTENDS4", "BACKENDS4", "PODS4"];
+    const FLOWS: [&'static str; 2] = ["CONNTRACK4", "OVERFLOW4"];
+    const PEERS: &'static str = "PEERS4";
     fn to_ip(self) -> IpAddr {
         family::to_ipv4(self).into()
     }
 }
 
 impl Address for V6 {
-    const NAMES: [&'static str; 4] = ["FRONTENDS6", "BACKENDS6", "PODS6", "CONNTRACK6"];
+    const NAMES: [&'static str; 3] = ["FRONTENDS6", "BACKENDS6", "PODS6"];
+    const FLOWS: [&'static str; 2] = ["CONNTRACK6", "OVERFLOW6"];
+    const PEERS: &'static str = "PEERS6";
     fn to_ip(self) -> IpAddr {
         family::to_ipv6(self).into()
     }
 }
 
-pub(super) fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(crate) fn pin(directory: &Path, name: &str) -> Result<PathBuf, Error> {
     let path = directory.join(name);
     if path.exists() { Ok(path) } else { Err(Error::NotPinned { path }) }
 }
 
-pub(super) fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
+pub(crate) fn open(directory: &Path, name: &'static str) -> Result<Map, Error> {
     let data = MapData::from_pin(pin(directory, name)?).map_err(Error::map("open", name))?;
     Map::from_map_data(data).map_err(Error::map("open", name))
 }
 
 impl<A: Address> Half<A> {
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
-        let [frontends, backends, pods, conntrack] = A::NAMES;
+        let [frontends, backends, pods] = A::NAMES;
         let get = |name| raw::get(&pin(directory, name)?).map_err(Error::io("open map", name));
         Ok(Self {
-            fds: [get(frontends)?, get(backends)?, get(pods)?, get(conntrack)?],
+            fds: [get(frontends)?, get(backends)?, get(pods)?],
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
             backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
             pods: open(directory, pods)?.try_into().map_err(Error::map("open", pods))?,
-            conntrack: open(directory, conntrack)?.try_into().map_err(Error::map("open", conntrack))?,
+            flows: Flows::open(directory)?,
         })
     }
 
@@ -158,12 +166,17 @@ impl<A: Address> Half<A> {
             .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
     }
 
-    /// With the pod go its translated connections: the next pod of this address must not meet them.
+    /// With the pod go its translated connections: the next pod of this address must not meet them. One that has none is
+    /// known by its flag, and the table is not read.
     pub(super) fn delete_pod(&mut self, address: A) -> Result<(), Error> {
+        let old = self.pods.get(&Words(address), 0).ok();
         gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
-        for (key, entry) in self.read::<Tuple<A>, Entry<A>>(3)? {
+        if old.is_none_or(|old| old.flags & KernelPod::TRANSLATES == 0) {
+            return Ok(());
+        }
+        for (key, entry) in self.flows.read()?.all {
             if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
-                gone_is_fine(self.conntrack.remove(&key)).map_err(Error::map("write", A::NAMES[3]))?;
+                self.flows.remove(&key)?;
             }
         }
         Ok(())
@@ -177,24 +190,9 @@ impl<A: Address> Half<A> {
             node_mac: pod.node_mac,
         }))
     }
-
-    pub(super) fn connections(&self, all: &mut Vec<Connection>) -> Result<(), Error> {
-        let entries = self.read(3)?;
-        all.extend(connections::pair(&entries, connections::now(), A::to_ip));
-        Ok(())
-    }
-
-    pub(super) fn collect(&mut self) -> Result<usize, Error> {
-        let entries = self.read(3)?;
-        let silent = connections::silent(&entries, connections::now());
-        for key in &silent {
-            gone_is_fine(self.conntrack.remove(key)).map_err(Error::map("write", A::NAMES[3]))?;
-        }
-        Ok(silent.len())
-    }
 }
 
-pub(super) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
