@@ -4,9 +4,10 @@ mod ask;
 mod load;
 mod redis;
 mod runner;
+mod sctp;
 mod serve;
 
-pub use ask::{Failure, Kind, Outcome, Query, ask, http_status, page};
+pub use ask::{Failure, Kind, Outcome, Query, ask, http_status, http_text, page};
 pub use load::{Load, LoadReport};
 pub use redis::{redis, redis_command};
 pub use runner::{Runner, RunningLoad, run};

@@ -23,6 +23,8 @@ pub enum Kind {
     UdpUnconnected,
     /// A new TCP connection and one HTTP request.
     Http,
+    /// The first packet of an SCTP association, made by hand.
+    Sctp,
 }
 
 /// A question.
@@ -119,6 +121,7 @@ pub async fn ask(query: Query) -> Outcome {
             Kind::Http => http(query, &mut ends).await,
             Kind::Udp => udp(query, &mut ends).await,
             Kind::UdpUnconnected => udp_unconnected(query, &mut ends).await,
+            Kind::Sctp => super::sctp::ask(query).await,
         }
     };
     let reply = match tokio::time::timeout(query.timeout, asked).await {
@@ -222,6 +225,20 @@ pub fn http_status(to: SocketAddr, path: &str, timeout: Duration) -> io::Result<
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     status.ok_or_else(|| io::Error::other(format!("not HTTP: {line:?}")))
+}
+
+/// The body of an HTTP GET, for callers outside of any runtime.
+///
+/// # Errors
+/// No connection, or no HTTP answer.
+pub fn http_text(to: SocketAddr, path: &str, timeout: Duration) -> io::Result<String> {
+    let mut stream = std::net::TcpStream::connect_timeout(&to, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    io::Read::read_to_string(&mut stream, &mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    body.ok_or_else(|| io::Error::other(format!("not HTTP: {answer:?}")))
 }
 
 fn any(to: SocketAddr) -> IpAddr {

@@ -9,30 +9,25 @@ use anyhow::{bail, ensure};
 use fairway_tests::eventually;
 use fairway_tests::lab::SocketLb;
 use fairway_tests::traffic::{Failure, Kind, Load, Query};
+use futures::FutureExt;
 
-use super::Tally;
 use super::services::{EMPTY, LOCAL_POLICY, PAIR};
+use super::trial::Trial;
 use super::world::{Position, World, pair};
 
-pub(crate) const NAMES: [&str; 5] = [
-    "a_service_without_endpoints_refuses_at_once",
-    "an_external_client_keeps_its_address_under_the_local_policy",
-    "new_connections_follow_readiness",
-    "an_established_connection_outlives_its_endpoint",
-    "a_broken_manifest_keeps_the_old_state",
+pub(crate) const TRIALS: &[Trial] = &[
+    // S31, S32, S33
+    ("a_service_without_endpoints_refuses_at_once", |world| refused(world).boxed()),
+    // S28, S24
+    ("an_external_client_keeps_its_address_under_the_local_policy", |world| local_policy(world).boxed()),
+    // S42
+    ("new_connections_follow_readiness", |world| follow_readiness(world).boxed()),
+    // S41
+    ("an_established_connection_outlives_its_endpoint", |world| outlives(world).boxed()),
+    // S104
+    ("a_broken_manifest_keeps_the_old_state", |world| broken_manifest(world).boxed()),
 ];
 
-pub(crate) async fn run(world: &World, tally: &mut Tally) {
-    let [refuses, local, readiness, established, broken] =
-        NAMES.map(|name| format!("{}/{name}", world.name()));
-    tally.run(&refuses, refused(world)).await;
-    tally.run(&local, local_policy(world)).await;
-    tally.run(&readiness, follow_readiness(world)).await;
-    tally.run(&established, outlives(world)).await;
-    tally.run(&broken, broken_manifest(world)).await;
-}
-
-// S31, S32, S33
 async fn refused(world: &World) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     for v6 in [false, true] {
@@ -59,7 +54,6 @@ async fn refused(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S28, S24
 async fn local_policy(world: &World) -> anyhow::Result<()> {
     for v6 in [false, true] {
         for kind in [Kind::Tcp, Kind::Udp] {
@@ -97,7 +91,6 @@ pub(crate) async fn answered_by(world: &World, from: Position, wanted: &[&str]) 
     Ok(())
 }
 
-// S42
 async fn follow_readiness(world: &World) -> anyhow::Result<()> {
     for from in [Position::PodSameNode, Position::NodeProcess] {
         answered_by(world, from, &["pair-1", "pair-2"]).await?;
@@ -115,7 +108,6 @@ async fn follow_readiness(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S41
 async fn outlives(world: &World) -> anyhow::Result<()> {
     for from in [Position::PodSameNode, Position::PodOtherNode, Position::External] {
         let kept = held_while_removed(world, from).await;
@@ -152,7 +144,6 @@ async fn held_while_removed(world: &World, from: Position) -> anyhow::Result<usi
     Ok(kept)
 }
 
-// S104
 async fn broken_manifest(world: &World) -> anyhow::Result<()> {
     let path = world.lab.state.manifests().join("service.default.pair.yaml");
     let good = fs::read_to_string(&path)?;

@@ -1,7 +1,7 @@
-//! Real traffic through two labs, one that translates at the sockets and one that translates packets alone: the matrix of
-//! who reaches what by which address, and what happens when parts of Fairway stop.
+//! Real traffic through two labs, one that translates at the sockets and one that translates packets alone; and with
+//! `--matrix`, the matrix of who reaches what by which address.
 //!
-//! A runner of its own because all cells share the labs. `cargo test -p fairway-tests --test lab -- WORDS` runs those whose
+//! A runner of its own because all tests share the labs. `cargo test -p fairway-tests --test lab -- WORDS` runs those whose
 //! name contains all words; `--list` prints the names.
 
 mod behaviour;
@@ -9,57 +9,30 @@ mod matrix;
 mod outage;
 mod services;
 mod settings;
+mod trial;
 mod world;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use fairway_tests::lab::SocketLb;
+use matrix::Choice;
 use world::World;
 
-/// What ran so far.
-#[derive(Default)]
-struct Tally {
-    words: Vec<String>,
-    passed: usize,
-    failed: Vec<String>,
-}
-
-impl Tally {
-    fn wants(&self, name: &str) -> bool {
-        self.words.iter().all(|word| name.contains(word.as_str()))
-    }
-
-    /// Runs a test, if it is asked for, and prints its line.
-    async fn run(&mut self, name: &str, test: impl Future<Output = anyhow::Result<()>>) {
-        if !self.wants(name) {
-            return;
-        }
-        let start = Instant::now();
-        match test.await {
-            Ok(()) => {
-                self.passed += 1;
-                println!("test {name} ... ok ({:.1?})", start.elapsed());
-            }
-            Err(error) => {
-                println!("test {name} ... FAILED\n    {error:#}");
-                self.failed.push(name.into());
-            }
-        }
-    }
-}
+use trial::{ROOMS, Tally};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words = arguments.iter().filter(|argument| !argument.starts_with('-')).cloned().collect();
-    let tally = Tally { words, ..Tally::default() };
-    if arguments.iter().any(|argument| argument == "--list") {
-        matrix::names()
-            .chain(behaviour::NAMES.map(String::from))
-            .chain(settings::NAMES.map(String::from))
-            .chain(outage::NAMES.map(String::from))
-            .filter(|name| tally.wants(name))
-            .for_each(|name| println!("{name}: test"));
+    let after = |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).cloned();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let (family, protocol) = (after("--family"), after("--proto"));
+    let is_value = |word: &String| Some(word) == family.as_ref() || Some(word) == protocol.as_ref();
+    let words = arguments.iter().filter(|word| !word.starts_with('-') && !is_value(word)).cloned().collect();
+    let choice = Choice { family: family.clone(), protocol: protocol.clone(), full: has("--full"), words };
+    if has("--list") {
+        for (name, _) in ROOMS.iter().flat_map(|room| room.iter()) {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     if !nix::unistd::geteuid().is_root() {
@@ -67,7 +40,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(tally))) {
+    match runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(choice, has("--matrix"))))
+    {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -76,34 +52,27 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(mut tally: Tally) -> anyhow::Result<ExitCode> {
+async fn run(choice: Choice, is_matrix: bool) -> anyhow::Result<ExitCode> {
+    if is_matrix {
+        let failed = matrix::run(&choice).await?;
+        return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let start = Instant::now();
     let (on, off) = tokio::join!(World::up(SocketLb::All), World::up(SocketLb::Off));
     let worlds = [on?, off?];
     println!("two labs up in {:.1?}", start.elapsed());
-    let mut cells = matrix::Summary::default();
+    let mut tally = Tally::new(choice.words);
     for world in &worlds {
-        matrix::run(world, &tally, &mut cells).await?;
+        world.wait_for_services().await?;
     }
-    for world in &worlds {
-        behaviour::run(world, &mut tally).await;
+    for room in ROOMS {
+        for world in &worlds {
+            tally.run(world, room).await;
+        }
     }
-    for world in &worlds {
-        settings::run(world, &mut tally).await;
-    }
-    for world in &worlds {
-        outage::run(world, &mut tally).await;
-    }
-    println!("\n{cells}");
-    for name in &tally.failed {
-        println!("failed: {name}");
-    }
-    let failed = tally.failed.len() + cells.failed;
-    if failed > 0 {
+    if tally.failed() > 0 {
         worlds.iter().try_for_each(World::keep_logs)?;
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    let passed = tally.passed + cells.passed;
-    println!("test result: {word}. {passed} passed; {failed} failed; finished in {:.1?}", start.elapsed());
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tally.print(start.elapsed());
+    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,32 +8,25 @@ use anyhow::{Context, ensure};
 use fairway_tests::lab::{Families, Lab, Owner, SocketLb, State, clean_stale, labs, up};
 use fairway_tests::traffic::{Kind, Load, Query};
 use fairway_tests::{eventually, eventually_within};
+use futures::FutureExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Tally;
 use super::behaviour::{answered_by, answering};
 use super::services::{LOCAL_POD, REMOTE_POD};
+use super::trial::Trial;
 use super::world::{Position, World, pair};
 
-pub(crate) const NAMES: [&str; 5] = [
-    "a_killed_agent_costs_no_connection_and_its_successor_takes_over",
-    "an_agent_serves_from_disk_while_the_control_plane_is_away",
-    "a_second_agent_on_a_node_is_refused",
-    "a_killed_agent_does_not_go_back_to_an_older_state",
-    "a_lab_whose_keeper_died_is_cleaned_up",
+pub(crate) const TRIALS: &[Trial] = &[
+    // S103, S41
+    ("a_killed_agent_costs_no_connection_and_its_successor_takes_over", |world| agent_killed(world).boxed()),
+    // S104
+    ("an_agent_serves_from_disk_while_the_control_plane_is_away", |world| from_disk(world).boxed()),
+    ("a_second_agent_on_a_node_is_refused", |world| second_agent(world).boxed()),
+    // S104
+    ("a_killed_agent_does_not_go_back_to_an_older_state", |world| no_older_state(world).boxed()),
+    ("a_lab_whose_keeper_died_is_cleaned_up", |_| stale_lab().boxed()),
 ];
-
-pub(crate) async fn run(world: &World, tally: &mut Tally) {
-    let [killed, disk, second, older, stale] = NAMES.map(|name| format!("{}/{name}", world.name()));
-    tally.run(&killed, agent_killed(world)).await;
-    tally.run(&second, second_agent(world)).await;
-    tally.run(&disk, from_disk(world)).await;
-    tally.run(&older, no_older_state(world)).await;
-    if world.socket_lb == SocketLb::Off {
-        tally.run(&stale, stale_lab()).await;
-    }
-}
 
 async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
     let limit = Duration::from_secs(15);
@@ -42,7 +35,6 @@ async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S103, S41
 async fn agent_killed(world: &World) -> anyhow::Result<()> {
     let mut running = Vec::new();
     let frontends = [
@@ -79,7 +71,6 @@ async fn agent_killed(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S104
 async fn from_disk(world: &World) -> anyhow::Result<()> {
     let lab = &world.lab;
     lab.stop("control", false)?;
@@ -108,7 +99,6 @@ async fn from_disk(world: &World) -> anyhow::Result<()> {
     wait_agent(lab, "node1").await
 }
 
-// S104
 async fn no_older_state(world: &World) -> anyhow::Result<()> {
     let lab = &world.lab;
     let mut moved = Ok(());

@@ -56,6 +56,36 @@ const fn service(name: &'static str, number: u8, spec: &'static str) -> Service 
 }
 
 impl Service {
+    fn addresses(self) -> Addresses {
+        Addresses(self.number)
+    }
+
+    pub(crate) fn cluster_ip(self, v6: bool) -> IpAddr {
+        self.addresses().cluster_ip(v6)
+    }
+
+    pub(crate) fn balancer_ip(self, v6: bool) -> IpAddr {
+        self.addresses().balancer_ip(v6)
+    }
+
+    pub(crate) fn external_ip(self, v6: bool) -> IpAddr {
+        self.addresses().external_ip(v6)
+    }
+
+    pub(crate) fn node_port(self) -> u16 {
+        self.addresses().node_port()
+    }
+
+    pub(crate) fn manifest(self) -> String {
+        self.addresses().manifest(self.name, self.spec, self.target_port, false)
+    }
+}
+
+/// All addresses of a Service follow from its number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses(pub(crate) u8);
+
+impl Addresses {
     pub(crate) fn cluster_ip(self, v6: bool) -> IpAddr {
         self.address(v6, "10.96.1.", "fd00:10:96::")
     }
@@ -69,20 +99,28 @@ impl Service {
     }
 
     pub(crate) fn node_port(self) -> u16 {
-        31_000 + u16::from(self.number)
+        31_000 + u16::from(self.0)
     }
 
     fn address(self, v6: bool, four: &str, six: &str) -> IpAddr {
-        let number = 100 + self.number;
+        let number = 100 + self.0;
         let text = if v6 { format!("{six}{number:x}") } else { format!("{four}{number}") };
         text.parse().expect("a prefix and a number are an address")
     }
 
-    pub(crate) fn manifest(self) -> String {
-        let (name, spec, port, target) = (self.name, self.spec, self.node_port(), self.target_port);
+    /// `spec` is lines of the Service's spec besides addresses and ports.
+    pub(crate) fn manifest(self, name: &str, spec: &str, target: u16, sctp: bool) -> String {
+        let port = self.node_port();
         let [c4, c6] = [false, true].map(|v6| self.cluster_ip(v6));
         let [b4, b6] = [false, true].map(|v6| self.balancer_ip(v6));
         let [e4, e6] = [false, true].map(|v6| self.external_ip(v6));
+        let sctp = if sctp {
+            format!(
+                "    - {{name: sctp, protocol: SCTP, port: 80, targetPort: {target}, nodePort: {port}}}\n"
+            )
+        } else {
+            String::new()
+        };
         format!(
             r#"---
 apiVersion: v1
@@ -98,7 +136,7 @@ spec:
   ports:
     - {{name: tcp, protocol: TCP, port: 80, targetPort: {target}, nodePort: {port}}}
     - {{name: udp, protocol: UDP, port: 80, targetPort: {target}, nodePort: {port}}}
-  {spec}
+{sctp}  {spec}
 status:
   loadBalancer: {{ingress: [{{ip: "{b4}"}}, {{ip: "{b6}"}}]}}
 "#

@@ -6,34 +6,30 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use fairway_tests::eventually;
 use fairway_tests::traffic::{Failure, Kind, Load, Outcome, Query};
+use futures::FutureExt;
 
-use super::Tally;
 use super::services::{CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, REMOTE_POD};
+use super::trial::Trial;
 use super::world::{Position, World};
 
-pub(crate) const NAMES: [&str; 8] = [
-    "a_refusal_of_the_backend_reaches_the_client",
-    "the_internal_local_policy_uses_backends_of_the_node_alone",
-    "inside_the_cluster_the_external_local_policy_does_not_count",
-    "a_v6_socket_reaches_a_v4_service",
-    "large_requests_arrive_whole",
-    "clients_with_one_source_port_do_not_collide",
-    "a_node_port_comes_and_goes_with_the_type",
-    "another_target_port_applies_to_new_connections",
+pub(crate) const TRIALS: &[Trial] = &[
+    // S40
+    ("a_refusal_of_the_backend_reaches_the_client", |world| closed_port(world).boxed()),
+    // S22, S23
+    ("the_internal_local_policy_uses_backends_of_the_node_alone", |world| internal_local(world).boxed()),
+    // S25
+    ("inside_the_cluster_the_external_local_policy_does_not_count", |world| short_circuit(world).boxed()),
+    // S91
+    ("a_v6_socket_reaches_a_v4_service", |world| mapped_address(world).boxed()),
+    // S86
+    ("large_requests_arrive_whole", |world| large_requests(world).boxed()),
+    // S50
+    ("clients_with_one_source_port_do_not_collide", |world| one_source_port(world).boxed()),
+    // S95
+    ("a_node_port_comes_and_goes_with_the_type", |world| type_changes(world).boxed()),
+    // S96
+    ("another_target_port_applies_to_new_connections", |world| target_port(world).boxed()),
 ];
-
-pub(crate) async fn run(world: &World, tally: &mut Tally) {
-    let [closed, internal, external, mapped, large, collide, types, target] =
-        NAMES.map(|name| format!("{}/{name}", world.name()));
-    tally.run(&closed, closed_port(world)).await;
-    tally.run(&internal, internal_local(world)).await;
-    tally.run(&external, short_circuit(world)).await;
-    tally.run(&mapped, mapped_address(world)).await;
-    tally.run(&large, large_requests(world)).await;
-    tally.run(&collide, one_source_port(world)).await;
-    tally.run(&types, type_changes(world)).await;
-    tally.run(&target, target_port(world)).await;
-}
 
 /// No port that the kernel gives to clients or the data path to translated connections, and no node port.
 const OWN_PORT: u16 = 31_500;
@@ -56,7 +52,6 @@ async fn answers(
     Ok(())
 }
 
-// S40
 async fn closed_port(world: &World) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     for v6 in [false, true] {
@@ -77,7 +72,6 @@ async fn closed_port(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S22, S23
 async fn internal_local(world: &World) -> anyhow::Result<()> {
     for v6 in [false, true] {
         let to = (INTERNAL_LOCAL.cluster_ip(v6), 80);
@@ -96,7 +90,6 @@ async fn internal_local(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S25
 async fn short_circuit(world: &World) -> anyhow::Result<()> {
     for v6 in [false, true] {
         for kind in [Kind::Tcp, Kind::Udp] {
@@ -110,7 +103,6 @@ async fn short_circuit(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S91
 async fn mapped_address(world: &World) -> anyhow::Result<()> {
     for service in [LOCAL_POD, REMOTE_POD] {
         let IpAddr::V4(address) = service.cluster_ip(false) else { bail!("not IPv4") };
@@ -127,7 +119,6 @@ async fn mapped_address(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S86
 async fn large_requests(world: &World) -> anyhow::Result<()> {
     for v6 in [false, true] {
         for from in Position::ALL {
@@ -149,7 +140,6 @@ async fn large_requests(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-// S50
 async fn one_source_port(world: &World) -> anyhow::Result<()> {
     for v6 in [false, true] {
         let to = (world.node_address(2, v6), LOCAL_POD.node_port());
@@ -186,7 +176,6 @@ async fn becomes(
     Ok(())
 }
 
-// S95
 async fn type_changes(world: &World) -> anyhow::Result<()> {
     let manifests = world.lab.manifests();
     let node_port = (world.node_address(2, false), CHANGING.node_port());
@@ -209,7 +198,6 @@ fn node_port_field() -> String {
     format!(", nodePort: {}", CHANGING.node_port())
 }
 
-// S96
 async fn target_port(world: &World) -> anyhow::Result<()> {
     let to = (CHANGING.cluster_ip(true), 80);
     becomes(world, Position::PodSameNode, to, |name| name == REMOTE_POD.name).await?;

@@ -7,6 +7,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
+use fairway_tests::eventually;
 use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
 use fairway_tests::traffic::{Kind, Query, Runner};
 
@@ -19,11 +20,22 @@ pub(crate) enum Position {
     PodOtherNode,
     NodeProcess,
     External,
+    HostPod,
+    OtherNodeProcess,
 }
 
 impl Position {
     pub(crate) const ALL: [Self; 4] =
         [Self::PodSameNode, Self::PodOtherNode, Self::NodeProcess, Self::External];
+    /// Those too that seldom differ from the ones above.
+    pub(crate) const EVERY: [Self; 6] = [
+        Self::PodSameNode,
+        Self::PodOtherNode,
+        Self::NodeProcess,
+        Self::External,
+        Self::HostPod,
+        Self::OtherNodeProcess,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -31,6 +43,8 @@ impl Position {
             Self::PodOtherNode => "pod-other-node",
             Self::NodeProcess => "node-process",
             Self::External => "external",
+            Self::HostPod => "host-network-pod",
+            Self::OtherNodeProcess => "other-node-process",
         }
     }
 
@@ -40,6 +54,8 @@ impl Position {
             Self::PodOtherNode => "default/client-2",
             Self::NodeProcess => "node1",
             Self::External => "client",
+            Self::HostPod => "default/host-network",
+            Self::OtherNodeProcess => "node2",
         }
     }
 }
@@ -69,13 +85,23 @@ endpoints:
 }
 
 impl World {
+    /// The world of the lab's tests.
     pub(crate) async fn up(socket_lb: SocketLb) -> anyhow::Result<Self> {
-        let id = format!("suite-{}-{}", socket_lb.flag(), std::process::id());
+        Self::with("suite", socket_lb, services_of_the_lab).await
+    }
+
+    /// The same without Services.
+    pub(crate) async fn up_for_matrix(socket_lb: SocketLb) -> anyhow::Result<Self> {
+        Self::with("matrix", socket_lb, |_| String::new()).await
+    }
+
+    async fn with(name: &str, socket_lb: SocketLb, services: fn(&Lab) -> String) -> anyhow::Result<Self> {
+        let id = format!("{name}-{}-{}", socket_lb.flag(), std::process::id());
         let mut state = State::new(&id, Path::new(""), 2, Families::Dual, socket_lb);
         state.owner = Owner::of(std::process::id());
         let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
         let lab = Running::new(lab);
-        lab.manifests().apply_text(&manifests(&lab))?;
+        lab.manifests().apply_text(&(pods(&lab) + &services(&lab)))?;
         for file in ["pair-1", "pair-2"] {
             fs::write(ready_file(&lab, file), "")?;
         }
@@ -84,20 +110,25 @@ impl World {
             .command("client", "fairway-lab")?
             .args(["serve", "--name", "client-outside", "--tcp", "8080", "--udp", "8080"])
             .spawn()?;
-        let runners = Position::ALL.iter().map(|position| Ok(Runner::start(&lab.place(position.target())?)?));
+        let runners =
+            Position::EVERY.iter().map(|position| Ok(Runner::start(&lab.place(position.target())?)?));
         let runners = runners.collect::<anyhow::Result<_>>()?;
         Ok(Self { lab, socket_lb, runners, server })
     }
 
     /// The client in a position.
     pub(crate) fn client(&self, position: Position) -> &Runner {
-        let index = Position::ALL.iter().position(|other| *other == position);
+        let index = Position::EVERY.iter().position(|other| *other == position);
         index.and_then(|index| self.runners.get(index)).expect("there is one for each position")
     }
 
-    /// `sockets-on` or `sockets-off`.
+    /// `sockets-on`, `sockets-host` or `sockets-off`.
     pub(crate) fn name(&self) -> &'static str {
-        if self.socket_lb == SocketLb::Off { "sockets-off" } else { "sockets-on" }
+        match self.socket_lb {
+            SocketLb::All => "sockets-on",
+            SocketLb::Host => "sockets-host",
+            SocketLb::Off => "sockets-off",
+        }
     }
 
     pub(crate) fn node_address(&self, number: u8, v6: bool) -> IpAddr {
@@ -126,6 +157,26 @@ impl World {
         Ok(outcome.reply.map_or_else(|failure| format!("{failure:?}"), |reply| reply.name))
     }
 
+    /// Endpoints need a moment from "ready" to the tables of every node.
+    pub(crate) async fn wait_for_services(&self) -> anyhow::Result<()> {
+        for service in [
+            services::LOCAL_POD,
+            services::REMOTE_POD,
+            services::HOST,
+            services::HOST_REMOTE,
+            services::CLIENT_1,
+            services::CLIENT_2,
+        ] {
+            for from in [Position::PodSameNode, Position::PodOtherNode] {
+                let what = format!("{} from {}", service.name, from.name());
+                let ask = || self.ask_name(from, (service.cluster_ip(false), 80));
+                let found = eventually(&what, ask, |name| name.as_deref().ok() == Some(service.name)).await;
+                found?.ok();
+            }
+        }
+        Ok(())
+    }
+
     /// Copies the logs to where they outlive the lab.
     pub(crate) fn keep_logs(&self) -> anyhow::Result<()> {
         let to = fairway_tests::lab::keep_logs(&self.lab.state)?;
@@ -149,7 +200,7 @@ fn ready_file(lab: &Lab, pod: &str) -> std::path::PathBuf {
     lab.state.directory().join(format!("{pod}.ready"))
 }
 
-fn manifests(lab: &Lab) -> String {
+fn pods(lab: &Lab) -> String {
     let host = "hostNetwork: true";
     let pods = [
         pod("local-pod", "local-pod", "node1", "", TCP_PROBE),
@@ -161,13 +212,17 @@ fn manifests(lab: &Lab) -> String {
         pair(lab, 1, "pair"),
         pair(lab, 2, "pair"),
     ];
+    pods.concat()
+}
+
+fn services_of_the_lab(lab: &Lab) -> String {
     let outside = lab.state.plan.client();
     let slices = outside.iter().map(|net| {
         let v6 = net.addr().is_ipv6();
         let (name, family) = if v6 { ("client-outside-v6", "IPv6") } else { ("client-outside-v4", "IPv4") };
         slice(name, family, net.addr())
     });
-    services::ALL.iter().map(|service| service.manifest()).chain(pods).chain(slices).collect()
+    services::ALL.iter().map(|service| service.manifest()).chain(slices).collect()
 }
 
 /// One of the two backends of [`PAIR`], on the node of its number.
