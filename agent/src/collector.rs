@@ -1,12 +1,13 @@
 //! Forgets connections that are over and affinity that nobody needs, without the data path's lock.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fairway_datapath::{Collected, Error, Tracker};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::health::Forgotten;
 use crate::node::Shared;
 use crate::sync::chain;
 
@@ -44,13 +45,16 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         let taken = tracker.take();
         let done = tokio::task::spawn_blocking(move || {
             let mut tracker = taken.map_or_else(|| Tracker::open(&pins), Ok)?;
+            let started = Instant::now();
             let collected = tracker.collect(&timeouts)?;
+            let took = started.elapsed();
             let affinity = if with_affinity { tracker.collect_affinity()? } else { 0 };
-            Ok::<_, Error>((tracker, collected, affinity))
+            Ok::<_, Error>((tracker, collected, took, affinity))
         });
         next = EVERY;
         match done.await {
-            Ok(Ok((opened, collected, affinity))) => {
+            Ok(Ok((opened, collected, took, affinity))) => {
+                shared.metrics.conntrack_collected(took, stale(&collected));
                 tracker = Some(opened);
                 next = pause(collected.fill);
                 note(&shared, collected, affinity, &mut pressed);
@@ -61,8 +65,14 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
+/// What kube-proxy removes too: datagrams to backends that are gone.
+fn stale(collected: &Collected) -> Forgotten {
+    let v6 = collected.stale_v6;
+    Forgotten { v4: (collected.stale - v6) as u64, v6: v6 as u64 }
+}
+
 fn note(shared: &Shared, collected: Collected, affinity: usize, pressed: &mut bool) {
-    let Collected { silent, stale, overflow, fill } = collected;
+    let Collected { silent, stale, overflow, fill, .. } = collected;
     let counts = [("silent", silent), ("stale", stale), ("affinity", affinity)];
     for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         shared.metrics.collected(what, count as u64);

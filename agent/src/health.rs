@@ -1,21 +1,27 @@
-//! HTTP: health, readiness, metrics.
+//! HTTP: health, readiness, metrics, and the health check ports of Services.
 
+mod local;
 mod metrics;
 mod probes;
+mod service_ports;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Shared;
-pub use metrics::Metrics;
+pub(crate) use metrics::Synced;
+pub use metrics::{Forgotten, Metrics};
+use probes::Health;
 
 /// Why health cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +43,34 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    let routes = Router::new()
-        .route("/healthz", get(probes::healthz))
-        .route("/livez", get(probes::livez))
-        .route("/readyz", get(probes::readyz))
-        .route("/metrics", get(text))
-        .with_state(shared);
+    let health = Health::new(shared.state.subscribe(), shared.metrics.clone());
+    let metrics = Router::new().route("/metrics", get(text)).with_state(shared);
+    let routes = pages(health).merge(metrics);
     let stopped = async move { stop.cancelled().await };
     if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
         tracing::error!("serving health failed: {error}");
     }
+}
+
+/// Serves the health check ports of Services until `stop`.
+pub async fn serve_services(shared: Arc<Shared>, stop: CancellationToken) {
+    let health = Health::new(shared.state.subscribe(), shared.metrics.clone());
+    service_ports::keep(health, &shared.state, stop).await;
+}
+
+/// What needs no kernel.
+fn pages(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(probes::healthz))
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/proxyMode", get(proxy_mode))
+        .with_state(health)
+}
+
+/// Tools ask kube-proxy for this.
+async fn proxy_mode() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], "fairway")
 }
 
 async fn text(State(shared): State<Arc<Shared>>) -> impl IntoResponse {

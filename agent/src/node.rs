@@ -86,6 +86,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(network.follow(shared.clone(), stop.clone()));
     tasks.spawn(routes::keep(shared.clone(), stop.clone()));
     tasks.spawn(health::serve(health, shared.clone(), stop.clone()));
+    tasks.spawn(health::serve_services(shared.clone(), stop.clone()));
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
     tasks.spawn(collector::run(shared.clone(), stop.clone()));
     info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");

@@ -1,5 +1,6 @@
 //! The control stream's client: keeps the cluster's state, and the service table equal to it.
 
+mod changes;
 mod disk;
 mod engine;
 mod received;
@@ -86,6 +87,10 @@ pub struct SyncState {
     pub applied_at: Option<SystemTime>,
     /// The stream.
     pub control_plane: ControlPlane,
+    /// The Node object of this node was there, and is not any more.
+    pub node_deleted: bool,
+    /// Which health check ports of Services are not open, in one line each.
+    pub health_check_problems: Vec<String>,
     /// What kept the last sync from being complete, in one line each; empty: nothing.
     pub errors: Vec<String>,
 }

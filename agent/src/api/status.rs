@@ -147,7 +147,8 @@ impl Facts<'_> {
     fn services(&self) -> Line {
         let frontends = self.state.desired.frontends.len();
         let served = format!("{} Services, {frontends} addresses", self.services_served());
-        let problems: Vec<String> = self.state.desired.problems.iter().map(ToString::to_string).collect();
+        let mut problems: Vec<String> = self.state.desired.problems.iter().map(ToString::to_string).collect();
+        problems.extend_from_slice(&self.state.health_check_problems);
         match (first_of(&self.state.errors), first_of(&problems)) {
             (Some(error), _) => (State::Failed, format!("{served}; {error}")),
             (None, Some(problem)) => (State::Warning, format!("{served}; {problem}")),

@@ -28,6 +28,8 @@ pub(super) struct Outcome {
     /// To be tried again then.
     pub(super) again_at: Option<Instant>,
     pub(super) writes: usize,
+    /// The tables were read and compared as a whole.
+    pub(super) full: bool,
 }
 
 impl Outcome {
@@ -43,6 +45,8 @@ pub(super) struct Engine<T> {
     limits: Limits,
     /// None after an error: what the tables hold must be read again.
     reconciler: Option<Reconciler>,
+    /// Nothing was written since the tables were read.
+    fresh: bool,
 }
 
 fn locked<T>(tables: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,7 +67,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl<T: Tables> Engine<T> {
     /// Starts from what the tables hold.
     pub(super) fn open(tables: Arc<Mutex<T>>, limits: Limits) -> Result<Self, T::Error> {
-        let mut engine = Self { tables, limits, reconciler: None };
+        let mut engine = Self { tables, limits, reconciler: None, fresh: true };
         engine.reconciler = Some(engine.load(true)?);
         Ok(engine)
     }
@@ -93,6 +97,7 @@ impl<T: Tables> Engine<T> {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.reconciler = None;
+                let full = std::mem::replace(&mut self.fresh, true);
                 Outcome {
                     desired,
                     service_ids: BTreeMap::new(),
@@ -101,6 +106,7 @@ impl<T: Tables> Engine<T> {
                     errors: vec![format!("the service table cannot be written: {}", chain(&error))],
                     again_at: Some(Instant::now() + RETRY),
                     writes: 0,
+                    full,
                 }
             }
         }
@@ -122,6 +128,7 @@ impl<T: Tables> Engine<T> {
             errors: plan.shortages.iter().map(ToString::to_string).collect(),
             again_at: plan.again_at,
             writes: plan.ops.len(),
+            full: std::mem::take(&mut self.fresh),
         };
         self.reconciler = Some(reconciler);
         Ok(outcome)

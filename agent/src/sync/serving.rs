@@ -12,15 +12,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::changes::Changes;
 use super::engine::{Engine, Outcome};
 use super::received::{Complete, Received};
 use super::stream::{Client, Event};
 use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
-use crate::health::Metrics;
+use crate::health::{Metrics, Synced};
 use crate::resolve::LocalNode;
 
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
-const BURST: Duration = Duration::from_millis(10);
+pub(super) const BURST: Duration = Duration::from_millis(10);
 /// How long a new agent leaves in force what the kernel serves before it falls back on the state on disk.
 const FIRST_WORD: Duration = Duration::from_secs(3);
 /// The state on disk is written at most this often.
@@ -47,6 +48,9 @@ pub(super) struct Serving<T> {
     received: Received,
     accepted: Option<Accepted>,
     rejection: Option<String>,
+    /// What was accepted and is not in the tables yet.
+    pending: Changes,
+    started: SystemTime,
     /// The control plane's name, for people.
     control_plane: String,
     events: mpsc::Receiver<Event>,
@@ -104,6 +108,8 @@ impl<T: Tables + Send + 'static> Serving<T> {
             received: Received::default(),
             accepted,
             rejection: None,
+            pending: Changes::default(),
+            started: SystemTime::now(),
             control_plane,
             events,
             answer,
@@ -149,7 +155,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
     /// A sync is needed: now, or when the burst that this belongs to may be over.
     fn trigger(&mut self) {
         let now = Instant::now();
-        let at = self.last_sync.map_or(now, |last| now.max(last + BURST));
+        let at = due(now, self.last_sync);
         let since = self.due.map_or(now, |(_, since)| since);
         self.due = Some((at, since));
         self.metrics.queued();
@@ -176,6 +182,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 Some(Complete::Accepted { version, cluster }) => {
                     debug!(epoch = version.epoch, number = version.number, "received");
                     self.rejection = None;
+                    self.count(&cluster);
                     self.applied.send_replace(Some(version));
                     self.accepted = Some(Accepted { version, cluster, origin: Origin::ControlPlane });
                     self.trigger();
@@ -183,6 +190,16 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 Some(Complete::Rejected { version, reason }) => self.reject(version, reason),
             },
         }
+    }
+
+    /// Notes what is new in the cluster.
+    fn count(&mut self, cluster: &Cluster) {
+        let nothing = Cluster::default();
+        let before = self.accepted.as_ref().map_or(&nothing, |accepted| &*accepted.cluster);
+        let changes = Changes::between(before, cluster, self.started);
+        self.metrics.changed(changes.services.len(), changes.slices.len());
+        self.pending.add(changes);
+        self.metrics.pending(self.pending.services.len(), self.pending.slices.len());
     }
 
     fn on_connected(&mut self) {
@@ -251,7 +268,17 @@ impl<T: Tables + Send + 'static> Serving<T> {
         self.engine = Some(engine);
         let now = Instant::now();
         self.last_sync = Some(now);
-        self.metrics.synced(now - started, now - since, outcome.writes);
+        self.metrics.synced(Synced {
+            duration: now - started,
+            latency: now - since,
+            writes: outcome.writes,
+            full: outcome.full,
+        });
+        if outcome.in_force() {
+            let done = std::mem::take(&mut self.pending);
+            done.happened.into_iter().for_each(|changed| self.metrics.programmed(changed));
+            self.metrics.pending(0, 0);
+        }
         if outcome.again_at.is_none() && self.due.is_none() {
             self.metrics.nothing_to_do();
         }
@@ -284,6 +311,10 @@ impl<T: Tables + Send + 'static> Serving<T> {
             self.saved.send_replace(Some((version, accepted.cluster.clone())));
         }
         self.publish(|state| {
+            let declared =
+                |cluster: &Cluster| cluster.nodes.get(&node.name).is_some_and(|node| node.object.is_some());
+            let known = state.node_deleted || declared(&state.cluster);
+            state.node_deleted = known && !declared(&accepted.cluster);
             state.node = node;
             state.cluster = accepted.cluster.clone();
             state.origin = accepted.origin;
@@ -317,6 +348,11 @@ fn log(before: &SyncState, outcome: &Outcome, version: Version) {
             debug!(epoch, number, writes, frontends, "applied");
         }
     }
+}
+
+/// When a change that came now is applied: at once, unless it belongs to a burst.
+pub(super) fn due(now: Instant, last_sync: Option<Instant>) -> Instant {
+    last_sync.map_or(now, |last| now.max(last + BURST))
 }
 
 fn about(base: &Node, node: &LocalNode) -> Node {

@@ -41,6 +41,8 @@ pub struct Collected {
     pub silent: usize,
     /// UDP flows whose backend is gone.
     pub stale: usize,
+    /// How many of `stale` were IPv6.
+    pub stale_v6: usize,
     /// Connections in the tables of what found conntrack full.
     pub overflow: usize,
     /// The share of the fuller table that was in use, from 0 to 1.
@@ -107,7 +109,9 @@ impl Tracker {
     pub fn collect(&mut self, timeouts: &Timeouts) -> Result<Collected, Error> {
         let mut collected = Collected::default();
         self.v4.collect(timeouts, &mut collected)?;
+        let stale_v4 = collected.stale;
         self.v6.collect(timeouts, &mut collected)?;
+        collected.stale_v6 = collected.stale - stale_v4;
         self.note_overflow()?;
         Ok(collected)
     }
