@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use fairway_datapath::Timeouts;
 use ipnet::IpNet;
 
+pub use crate::resolve::NodePortAddresses;
 pub use layers::{Origin, Sources, Value};
 pub use settings::{SETTINGS, Setting, Shape};
 
@@ -164,6 +165,12 @@ pub struct Config {
     pub nat_ports: (u16, u16),
     /// How long silent connections are kept, by state.
     pub timeouts: Timeouts,
+    /// Where cluster IPs are given from, at most one range of each family.
+    pub service_cidrs: Vec<IpNet>,
+    /// Which addresses of nodes have NodePorts.
+    pub node_port_addresses: NodePortAddresses,
+    /// Every connection to a Service comes from the node's address (S21).
+    pub masquerade_all: bool,
 }
 
 /// The settings, and where each value comes from.

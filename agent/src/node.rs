@@ -173,8 +173,9 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
         node_addresses,
         nat_ports: config.nat_ports,
         sockets_of,
-        service_ranges: Vec::new(),
-        masquerade_all: false,
+        host_netns: cgroup.is_some().then(host::netns_cookie).transpose()?,
+        service_ranges: config.service_cidrs.clone(),
+        masquerade_all: config.masquerade_all,
         trace: false,
     };
     let interfaces = network.interfaces();

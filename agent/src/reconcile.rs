@@ -6,14 +6,17 @@
 
 mod backends;
 mod extents;
+mod guard;
+mod maglev;
 mod runs;
 mod services;
 mod shortage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairway_common::limits;
@@ -22,9 +25,22 @@ pub use shortage::{Shortage, Table};
 
 use crate::resolve::{BackendRef, Desired, DesiredFrontend, ServicePortName};
 use backends::Backends;
+use fairway_proto::model::ObjectName;
+use guard::Ranges;
+use maglev::Maglev;
 use runs::Runs;
 use services::Services;
 use shortage::{Lack, Shortages};
+
+/// Who a backend is: its Service port's id, its address, its port.
+pub type BackendKey = (u32, IpAddr, u16);
+
+/// The Service port of the frontends that mean an address as a whole: no Service port has this id (S35).
+const MARK: u32 = u32::MAX >> 1;
+
+fn is_mark(frontend: &Frontend) -> bool {
+    frontend.flags & Frontend::ADDRESS != 0
+}
 
 /// Sizes of the tables, and how long freed entries rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +51,8 @@ pub struct Limits {
     pub slots: u32,
     /// Backends, both families together. Id 0 is never given out.
     pub backends: u32,
+    /// Source ranges, both families together.
+    pub ranges: u32,
     /// How long freed slots and ids rest before reuse.
     pub grace: Duration,
 }
@@ -45,6 +63,7 @@ impl Default for Limits {
             frontends: limits::FRONTENDS,
             slots: limits::SLOTS,
             backends: limits::BACKENDS,
+            ranges: limits::RANGES,
             grace: Duration::from_secs(1),
         }
     }
@@ -71,6 +90,8 @@ pub struct Reconciler {
     backends: Backends,
     runs: Runs,
     services: Services,
+    ranges: Ranges,
+    tables: Maglev,
 }
 
 impl Reconciler {
@@ -86,25 +107,37 @@ impl Reconciler {
             backends.acquire(id);
         }
         let services = Services::load(&image);
-        Self { limits, frontends: image.frontends, served: HashMap::new(), backends, runs, services }
+        let ranges = Ranges::load(image.ranges, limits.ranges);
+        let (frontends, served, tables) = (image.frontends, HashMap::new(), Maglev::default());
+        Self { limits, frontends, served, backends, runs, services, ranges, tables }
     }
 
     /// Plans the way to `desired`. Every operation is taken as done: if one fails, [`Reconciler::load`] again.
+    ///
+    /// What lets clients in or keeps backends usable is written before the frontends that need it, what takes
+    /// something away after all of them.
     pub fn plan(&mut self, desired: &Desired, now: Instant) -> Plan {
         self.runs.wake(now);
-        self.services.assign(desired, &self.frontends);
+        self.services.assign(desired, &self.frontends, &self.backends);
         let mut plan = Plan::default();
-        self.delete(desired, &mut plan.ops);
         let mut shortages = Shortages::default();
+        let mut stuck = BTreeSet::new();
+        self.delete(desired, &mut stuck, &mut plan.ops);
+        self.ranges.put(desired, &self.services, &mut plan.ops, &mut shortages);
         for (key, wanted) in &desired.frontends {
             if self.served.get(key) == Some(wanted) {
                 continue;
             }
-            if let Err(lack) = self.put(*key, wanted, now, &mut plan.ops) {
+            if let Err(lack) = self.put(*key, wanted, now, &mut stuck, &mut plan.ops) {
                 shortages.add(lack, &wanted.name);
             }
         }
+        self.mark(desired, &mut plan.ops, &mut shortages);
+        self.ranges.delete(&mut plan.ops);
+        self.forget_affinity(stuck, &mut plan.ops);
+        self.backends.retire(|service| desired.serving.get(self.services.name(service)?), &mut plan.ops);
         self.services.forget(desired, &self.frontends);
+        self.tables.clear();
         plan.again_at = shortages.waiting().then_some(now + self.limits.grace);
         plan.shortages = shortages.into_list();
         plan
@@ -121,30 +154,57 @@ impl Reconciler {
         self.services.ids()
     }
 
-    /// Ids of the backends in use, by address and port.
-    pub fn backend_ids(&self) -> BTreeMap<(IpAddr, u16), u32> {
+    /// Ids of the backends in use, by Service port, address and port.
+    pub fn backend_ids(&self) -> BTreeMap<BackendKey, u32> {
         self.backends.ids()
     }
 
     /// How many entries of each table are in use.
     pub fn usage(&self) -> Usage {
+        let marks = self.frontends.values().filter(|frontend| is_mark(frontend)).count();
         Usage {
-            frontends: self.frontends.len() as u64,
+            frontends: (self.frontends.len() - marks) as u64,
             slots: self.runs.used(),
             backends: self.backends.used(),
         }
     }
 
-    fn delete(&mut self, desired: &Desired, ops: &mut Vec<Op>) {
+    fn delete(&mut self, desired: &Desired, stuck: &mut BTreeSet<u32>, ops: &mut Vec<Op>) {
+        let wanted = |key: &FrontendKey, value: &Frontend| {
+            if is_mark(value) {
+                desired.addresses.contains(&key.address)
+            } else {
+                desired.frontends.contains_key(key)
+            }
+        };
         let gone: Vec<FrontendKey> =
-            self.frontends.keys().filter(|key| !desired.frontends.contains_key(key)).copied().collect();
+            self.frontends.iter().filter(|(key, value)| !wanted(key, value)).map(|(key, _)| *key).collect();
         for key in gone {
             ops.push(Op::DeleteFrontend { key });
             self.served.remove(&key);
             if let Some(old) = self.frontends.remove(&key) {
                 self.release(old.inside);
                 self.release(old.outside);
+                stuck.extend((old.affinity > 0).then_some(old.service));
             }
+        }
+    }
+
+    /// Writes the frontends that mean an address as a whole (S35).
+    fn mark(&mut self, desired: &Desired, ops: &mut Vec<Op>, shortages: &mut Shortages) {
+        for address in &desired.addresses {
+            let key = FrontendKey { address: *address, protocol: 0, port: 0 };
+            if self.frontends.contains_key(&key) {
+                continue;
+            }
+            if let Err(lack) = self.room_for_frontend(key) {
+                let service = ObjectName::new("", address.to_string());
+                shortages.add(lack, &ServicePortName { service, port: String::new(), protocol: 0 });
+                continue;
+            }
+            let value = Frontend { service: MARK, flags: Frontend::ADDRESS, ..Frontend::default() };
+            ops.push(Op::PutFrontend { key, value });
+            self.frontends.insert(key, value);
         }
     }
 
@@ -153,6 +213,7 @@ impl Reconciler {
         key: FrontendKey,
         wanted: &DesiredFrontend,
         now: Instant,
+        stuck: &mut BTreeSet<u32>,
         ops: &mut Vec<Op>,
     ) -> Result<(), Lack> {
         let old = self.frontends.get(&key).copied();
@@ -160,8 +221,9 @@ impl Reconciler {
             self.room_for_frontend(key)?;
         }
         let service = self.services.id(&wanted.name);
-        let [inside, outside] = self.place(service, [&wanted.inside, &wanted.outside], now, ops)?;
-        let value = Frontend { inside, outside, service, flags: wanted.flags, ..Frontend::default() };
+        let [inside, outside] = self.place(service, wanted, now, ops)?;
+        let DesiredFrontend { flags, affinity, .. } = *wanted;
+        let value = Frontend { inside, outside, service, flags, affinity, pad: 0 };
         if old != Some(value) {
             ops.push(Op::PutFrontend { key, value });
             self.frontends.insert(key, value);
@@ -169,9 +231,22 @@ impl Reconciler {
         if let Some(old) = old {
             self.release(old.inside);
             self.release(old.outside);
+            stuck.extend((old.affinity > 0).then_some(old.service));
         }
         self.served.insert(key, wanted.clone());
         Ok(())
+    }
+
+    /// Service ports whose frontends have no affinity any more must not find old clients' choices when they have it
+    /// again (S66).
+    fn forget_affinity(&self, mut stuck: BTreeSet<u32>, ops: &mut Vec<Op>) {
+        if stuck.is_empty() {
+            return;
+        }
+        for frontend in self.frontends.values().filter(|frontend| frontend.affinity > 0) {
+            stuck.remove(&frontend.service);
+        }
+        ops.extend(stuck.into_iter().map(|service| Op::ForgetAffinity { service }));
     }
 
     fn room_for_frontend(&self, key: FrontendKey) -> Result<(), Lack> {
@@ -186,17 +261,21 @@ impl Reconciler {
         Err(Lack { table: Table::Frontends, needed: 1, free: 0, resting: false })
     }
 
-    /// Finds or makes a run for each set, and holds both. After an error nothing has changed.
+    /// Finds or makes a run for each side, and holds both. After an error nothing has changed.
     fn place(
         &mut self,
         service: u32,
-        sets: [&[BackendRef]; 2],
+        wanted: &DesiredFrontend,
         now: Instant,
         ops: &mut Vec<Op>,
     ) -> Result<[Run; 2], Lack> {
-        let distinct = if sets[0] == sets[1] { &sets[..1] } else { &sets[..] };
-        let held = self.backends.hold(service, distinct.iter().copied().flatten());
-        let placed = self.place_distinct(service, distinct, now, ops);
+        let sets = [&wanted.inside, &wanted.outside];
+        let hashed = wanted.flags & Frontend::HASHED != 0;
+        let mut content = |set| if hashed { self.tables.table(set) } else { set.clone() };
+        let all = [content(sets[0]), content(sets[1])];
+        let distinct = if all[0] == all[1] { &all[..1] } else { &all[..] };
+        let held = self.backends.hold(service, sets.into_iter().flat_map(|set| set.iter()));
+        let placed = self.place_distinct(service, sets, distinct, now, ops);
         self.backends.unhold(held);
         let runs = placed?;
         let runs = [runs[0], *runs.last().unwrap_or(&runs[0])];
@@ -207,15 +286,18 @@ impl Reconciler {
     fn place_distinct(
         &mut self,
         service: u32,
-        sets: &[&[BackendRef]],
+        sets: [&Arc<[BackendRef]>; 2],
+        contents: &[Arc<[BackendRef]>],
         now: Instant,
         ops: &mut Vec<Op>,
     ) -> Result<Vec<Run>, Lack> {
-        self.backends.room_for(service, sets.iter().copied().flatten(), now)?;
+        let backends = || sets.into_iter().flat_map(|set| set.iter());
+        self.backends.room_for(service, backends(), now)?;
         let mut runs: Vec<(Run, bool)> = Vec::new();
-        for set in sets {
-            let known = self.backends.find_all(service, set).and_then(|ids| self.runs.find(service, &ids));
-            match known.map(Ok).unwrap_or_else(|| self.runs.reserve(set.len())) {
+        for content in contents {
+            let known =
+                self.backends.find_all(service, content).and_then(|ids| self.runs.find(service, &ids));
+            match known.map(Ok).unwrap_or_else(|| self.runs.reserve(content.len())) {
                 Ok(run) => runs.push((run, known.is_none() && run.count > 0)),
                 Err(lack) => {
                     let reserved = runs.into_iter().filter(|(_, new)| *new);
@@ -224,8 +306,9 @@ impl Reconciler {
                 }
             }
         }
-        for (set, (run, _)) in sets.iter().zip(&runs).filter(|(_, (_, new))| *new) {
-            let ids = self.backends.find_or_put(service, set, now, ops);
+        self.backends.make_usable(service, backends(), now, ops);
+        for (content, (run, _)) in contents.iter().zip(&runs).filter(|(_, (_, new))| *new) {
+            let ids = self.backends.find_all(service, content).unwrap_or_default();
             ids.iter().for_each(|id| self.backends.acquire(*id));
             ops.push(Op::PutSlots { first: run.first, backends: ids.clone() });
             self.runs.register(service, *run, ids);

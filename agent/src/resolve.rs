@@ -6,13 +6,54 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub use fairway_datapath::table::{Frontend, FrontendKey, backend_flags};
 use fairway_proto::model::{Cluster, EndpointSlice, ObjectName};
+use ipnet::IpNet;
 pub use problem::Problem;
+
+/// Which addresses of nodes have NodePorts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// All, and the loopback address of IPv4 for the node's own processes (S75).
+    #[default]
+    All,
+    /// The first one of each family.
+    Primary,
+    /// Those in these ranges.
+    In(Vec<IpNet>),
+}
+
+impl NodePortAddresses {
+    /// The addresses among a node's that have NodePorts.
+    pub fn among(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let first = |address: &&IpAddr| addresses.iter().find(|it| it.is_ipv4() == address.is_ipv4()) == Some(*address);
+        let has = |address: &&IpAddr| match self {
+            NodePortAddresses::All => true,
+            NodePortAddresses::Primary => first(address),
+            NodePortAddresses::In(ranges) => ranges.iter().any(|range| range.contains(*address)),
+        };
+        addresses.iter().filter(has).copied().collect()
+    }
+
+    /// Whether the node's own processes find NodePorts at 127.0.0.1.
+    pub fn has_loopback(&self) -> bool {
+        match self {
+            NodePortAddresses::All => true,
+            NodePortAddresses::Primary => false,
+            NodePortAddresses::In(ranges) => ranges.iter().any(|range| range.contains(&LOOPBACK)),
+        }
+    }
+}
+
+/// The annotation of a Service that says how backends are picked: `random` (the default) or `maglev`.
+pub const ALGORITHM: &str = "fairway.dev/algorithm";
+
+/// Where NodePorts are for the node's own processes.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// This node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +64,8 @@ pub struct LocalNode {
     pub addresses: Vec<IpAddr>,
     /// Its zone.
     pub zone: Option<String>,
+    /// Which addresses of nodes have NodePorts.
+    pub node_port_addresses: NodePortAddresses,
 }
 
 /// What kind of address a frontend has.
@@ -78,7 +121,7 @@ pub struct BackendRef {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
-    /// Bits of [`backend_flags`].
+    /// [`backend_flags::LOCAL`] or nothing.
     pub flags: u16,
 }
 
@@ -95,6 +138,8 @@ pub struct DesiredFrontend {
     pub outside: Arc<[BackendRef]>,
     /// Bits of [`Frontend`]'s constants.
     pub flags: u32,
+    /// Seconds for which a client keeps its backend; 0: no affinity (S63).
+    pub affinity: u32,
     /// Endpoints that the Service's port has in all, usable or not.
     pub total_endpoints: u32,
 }
@@ -104,6 +149,13 @@ pub struct DesiredFrontend {
 pub struct Desired {
     /// Frontends by key.
     pub frontends: BTreeMap<FrontendKey, DesiredFrontend>,
+    /// Cluster IPs: their other ports are refused (S35).
+    pub addresses: BTreeSet<IpAddr>,
+    /// The endpoints of each Service port that answer, in use or not, sorted by address and port: their connections
+    /// stay (S57).
+    pub serving: BTreeMap<ServicePortName, Arc<[BackendRef]>>,
+    /// Who may use the guarded frontends of a Service port; a port without guarded ones is not there (S39).
+    pub ranges: BTreeMap<ServicePortName, Arc<[IpNet]>>,
     /// What is not served, and why.
     pub problems: Vec<Problem>,
 }
@@ -114,12 +166,12 @@ pub fn resolve(cluster: &Cluster, node: &LocalNode) -> Desired {
     for slice in cluster.slices.values() {
         slices.entry(&slice.service).or_default().push(slice);
     }
-    let peers = frontends::peer_addresses(cluster, node);
+    let places = frontends::Places::new(cluster, node);
     let mut desired = Desired::default();
     // By name: who comes first keeps an address that a second one claims.
     for service in cluster.services.values() {
         let slices = slices.get(&service.name).map(Vec::as_slice).unwrap_or_default();
-        frontends::Expansion { service, slices, node, peers: &peers, desired: &mut desired }.run();
+        frontends::Expansion { service, slices, node, places: &places, desired: &mut desired }.run();
     }
     desired
 }

@@ -10,7 +10,6 @@ mod stream;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -23,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Metrics;
-use crate::reconcile::{Limits, Usage};
+use crate::reconcile::{BackendKey, Limits, Usage};
 use crate::resolve::{Desired, LocalNode, ServicePortName};
 pub(crate) use engine::chain;
 pub use stream::Source;
@@ -75,8 +74,8 @@ pub struct SyncState {
     pub desired: Arc<Desired>,
     /// Ids of the Service ports in the kernel's tables.
     pub service_ids: Arc<BTreeMap<ServicePortName, u32>>,
-    /// Ids of the backends in the kernel's tables, by address and port.
-    pub backend_ids: Arc<BTreeMap<(IpAddr, u16), u32>>,
+    /// Ids of the backends in the kernel's tables, by Service port, address and port.
+    pub backend_ids: Arc<BTreeMap<BackendKey, u32>>,
     /// How many entries of the kernel's tables are in use.
     pub usage: Usage,
     /// Where `cluster` came from.

@@ -73,6 +73,8 @@ impl Frontend {
     /// No frontend, but the sign that the address belongs to a Service: ports without one are refused (S35). Its key has
     /// port 0 and protocol 0.
     pub const ADDRESS: u32 = 1 << 6;
+    /// Clients from outside are left alone: the address is another node's, or means each host itself (S75).
+    pub const INSIDE_ONLY: u32 = 1 << 7;
 }
 
 /// A backend: where a connection goes.

@@ -37,6 +37,9 @@ pub struct Options {
     pub nat_ports: (u16, u16),
     /// Translate at the sockets of this network namespace (its cookie) only; none: at all sockets.
     pub sockets_of: Option<u64>,
+    /// The cookie of the node's own network namespace: only its processes find NodePorts at loopback addresses (S75);
+    /// none: nobody does.
+    pub host_netns: Option<u64>,
     /// Ranges that Services get their addresses from, one of each family at most: packets to addresses in them that
     /// no Service has never leave the node (S35).
     pub service_ranges: Vec<IpNet>,

@@ -75,6 +75,7 @@ impl Programs {
         let nat_first = u32::from(first);
         let nat_count = u32::from(last.saturating_sub(first)) + 1;
         let sockets_of = options.sockets_of.unwrap_or(0);
+        let host_netns = options.host_netns.unwrap_or(0);
         let trace = u32::from(options.trace);
         let masquerade_all = u32::from(options.masquerade_all);
         let (services_v4, services_v6) =
@@ -93,6 +94,7 @@ impl Programs {
             .override_global("SERVICES_V6", &services_v6[..], true)
             .override_global("SERVICES_MASK_V6", &mask_v6[..], true)
             .override_global("MASQUERADE_ALL", &masquerade_all, true)
+            .override_global("HOST_NETNS", &host_netns, true)
             .override_global("TRACE", &trace, true)
             .load(OBJECT)
             .map_err(load_error)?;

@@ -36,6 +36,9 @@ static SERVICES_MASK_V6: V6 = [0; 4];
 /// 1: every connection to a Service comes from this node's address (S21).
 #[unsafe(no_mangle)]
 static MASQUERADE_ALL: u32 = 0;
+/// The cookie of the node's own network namespace, the only one whose loopback addresses have NodePorts (S75); 0: none.
+#[unsafe(no_mangle)]
+static HOST_NETNS: u64 = 0;
 /// 1: write an event at each decision.
 #[unsafe(no_mangle)]
 static TRACE: u32 = 0;
@@ -60,6 +63,7 @@ getter!(/** See `SERVICES_MASK_V4`. */ services_mask_v4, SERVICES_MASK_V4, V4);
 getter!(/** See `SERVICES_V6`. */ services_v6, SERVICES_V6, V6);
 getter!(/** See `SERVICES_MASK_V6`. */ services_mask_v6, SERVICES_MASK_V6, V6);
 getter!(/** See `SOCKETS_OF`. */ sockets_of, SOCKETS_OF, u64);
+getter!(/** See `HOST_NETNS`. */ host_netns, HOST_NETNS, u64);
 
 /// Whether every connection to a Service comes from this node's address.
 #[inline(always)]

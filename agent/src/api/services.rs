@@ -7,7 +7,9 @@ use fairway_proto::model::TrafficPolicy;
 use fairway_proto::node;
 
 use super::directory::{Place, places};
-use crate::resolve::{BackendRef, DesiredFrontend, Frontend, FrontendKey, FrontendKind, backend_flags};
+use crate::resolve::{
+    BackendRef, DesiredFrontend, Frontend, FrontendKey, FrontendKind, ServicePortName, backend_flags,
+};
 use crate::sync::SyncState;
 
 type Places<'a> = BTreeMap<(IpAddr, u16), Place<'a>>;
@@ -26,7 +28,8 @@ fn frontend(
     key: &FrontendKey,
     wanted: &DesiredFrontend,
 ) -> node::Frontend {
-    let set = |refs: &[BackendRef]| refs.iter().map(|backend| row(state, places, backend)).collect();
+    let id = state.service_ids.get(&wanted.name).copied().unwrap_or_default();
+    let set = |refs: &[BackendRef]| refs.iter().map(|backend| row(state, places, id, backend)).collect();
     let when_empty = |bit| if wanted.flags & bit != 0 { "drop" } else { "reject" }.to_owned();
     node::Frontend {
         namespace: wanted.name.service.namespace.clone(),
@@ -39,9 +42,12 @@ fn frontend(
         inside: set(&wanted.inside),
         outside: set(&wanted.outside),
         inside_when_empty: when_empty(Frontend::INSIDE_DROPS),
-        outside_when_empty: when_empty(Frontend::OUTSIDE_DROPS),
+        outside_when_empty: match wanted.flags & Frontend::INSIDE_ONLY {
+            0 => when_empty(Frontend::OUTSIDE_DROPS),
+            _ => "pass".to_owned(),
+        },
         total_endpoints: wanted.total_endpoints,
-        id: state.service_ids.get(&wanted.name).copied().unwrap_or_default(),
+        id,
         keep_client: wanted.flags & Frontend::KEEP_CLIENT != 0,
         policy: policy(state, wanted),
     }
@@ -61,12 +67,13 @@ fn policy(state: &SyncState, wanted: &DesiredFrontend) -> String {
     }
 }
 
-fn row(state: &SyncState, places: &Places<'_>, backend: &BackendRef) -> node::Backend {
+fn row(state: &SyncState, places: &Places<'_>, service: u32, backend: &BackendRef) -> node::Backend {
     let place = places.get(&(backend.address, backend.port));
+    let key = (service, backend.address, backend.port);
     node::Backend {
         address: backend.address.to_string(),
         port: backend.port.into(),
-        id: state.backend_ids.get(&(backend.address, backend.port)).copied().unwrap_or_default(),
+        id: state.backend_ids.get(&key).copied().unwrap_or_default(),
         local: backend.flags & backend_flags::LOCAL != 0,
         node: place.map(Place::node).unwrap_or_default(),
         pod: place.map(Place::pod).unwrap_or_default(),
@@ -75,20 +82,20 @@ fn row(state: &SyncState, places: &Places<'_>, backend: &BackendRef) -> node::Ba
     }
 }
 
-/// All backends with the Service ports that use them, sorted by address and port.
+/// The backends of all Service ports, sorted by address, port and Service port: each has an id of its own there.
 pub(super) fn backends(state: &SyncState) -> Vec<node::Backend> {
     let places = places(state);
-    let mut found: BTreeMap<BackendRef, BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeSet<(BackendRef, &ServicePortName)> = BTreeSet::new();
     for frontend in state.desired.frontends.values() {
         for backend in frontend.inside.iter().chain(frontend.outside.iter()) {
-            found.entry(*backend).or_default().insert(frontend.name.to_string());
+            found.insert((*backend, &frontend.name));
         }
     }
-    let with_services = |(backend, services): (BackendRef, BTreeSet<String>)| node::Backend {
-        services: services.into_iter().collect(),
-        ..row(state, &places, &backend)
+    let with_service = |(backend, name): (BackendRef, &ServicePortName)| {
+        let id = state.service_ids.get(name).copied().unwrap_or_default();
+        node::Backend { services: vec![name.to_string()], ..row(state, &places, id, &backend) }
     };
-    found.into_iter().map(with_services).collect()
+    found.into_iter().map(with_service).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fairway_datapath::Timeouts;
+use ipnet::IpNet;
 
 use super::layers::{Value, Values};
-use super::{Config, ControlAddress, Error, SETTINGS, Setting, SocketLb, TlsFiles};
+use super::{Config, ControlAddress, Error, NodePortAddresses, SETTINGS, Setting, SocketLb, TlsFiles};
 
 /// The ports that Kubernetes gives to NodePort Services.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -103,6 +104,9 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
             udp: field("conntrack-udp").duration()?,
             udp_stream: field("conntrack-udp-stream").duration()?,
         },
+        service_cidrs: service_cidrs(&field("service-cidr"))?,
+        node_port_addresses: node_port_addresses(&field("node-port-addresses"))?,
+        masquerade_all: field("masquerade-all").one("true or false")?,
     };
     if config.control.is_some() && config.manifests.is_some() {
         return Err(Error::TwoControlPlanes);
@@ -150,6 +154,23 @@ fn socket_lb(field: &Field<'_>) -> Result<SocketLb, Error> {
         "host" => Ok(SocketLb::Host),
         "off" => Ok(SocketLb::Off),
         other => Err(field.wrong(other, "all, host or off")),
+    }
+}
+
+fn service_cidrs(field: &Field<'_>) -> Result<Vec<IpNet>, Error> {
+    let ranges: Vec<IpNet> = field.many("a CIDR")?;
+    let second = |index: usize| ranges[..index].iter().any(|one| one.addr().is_ipv4() == ranges[index].addr().is_ipv4());
+    match (0..ranges.len()).find(|index| second(*index)) {
+        Some(index) => Err(field.wrong(&ranges[index].to_string(), "the only range of its family")),
+        None => Ok(ranges.iter().map(IpNet::trunc).collect()),
+    }
+}
+
+fn node_port_addresses(field: &Field<'_>) -> Result<NodePortAddresses, Error> {
+    match &field.value.texts[..] {
+        [] => Ok(NodePortAddresses::All),
+        [text] if text == "primary" => Ok(NodePortAddresses::Primary),
+        _ => Ok(NodePortAddresses::In(field.many("a CIDR; or `primary` alone")?)),
     }
 }
 

@@ -143,4 +143,25 @@ pub const SETTINGS: &[Setting] = &[
         "2m",
         "UDP with answers (kube-proxy: --conntrack-udp-timeout-stream)",
     ),
+    setting(
+        "service-cidr",
+        Many,
+        "CIDR",
+        "",
+        "The range of cluster IPs (repeatable, one of each family): packets to free addresses in it stay on the node",
+    ),
+    setting(
+        "node-port-addresses",
+        Many,
+        "CIDR|primary",
+        "",
+        "Addresses of nodes that have NodePorts: CIDRs (repeatable), or `primary`; all if unset",
+    ),
+    setting(
+        "masquerade-all",
+        Switch,
+        "",
+        "false",
+        "Every connection to a Service comes from the node's address: nothing is translated at sockets",
+    ),
 ];

@@ -108,6 +108,41 @@ fn a_control_plane_is_reached_with_certificates_or_on_purpose_without() {
 }
 
 #[test]
+fn the_service_range_is_at_most_one_of_each_family() {
+    // S35
+    let config = load(None, &[("FAIRWAY_SERVICE_CIDR", "10.96.0.1/16,fd00:96::/112")], &[]).unwrap().config;
+    assert_eq!(config.service_cidrs, ["10.96.0.0/16".parse().unwrap(), "fd00:96::/112".parse().unwrap()]);
+    assert_eq!(
+        error("service-cidr = [\"10.96.0.0/16\", \"10.97.0.0/16\"]"),
+        "agent.toml:1: service-cidr: `10.97.0.0/16` is not the only range of its family"
+    );
+    assert!(error("service-cidr = \"10.96.0.0\"").contains("is not a CIDR"));
+}
+
+#[test]
+fn node_ports_are_at_all_addresses_or_the_primary_ones_or_those_in_ranges() {
+    let with = |text: &str| load(Some(text), &[], &[]).unwrap().config.node_port_addresses;
+    assert_eq!(with(""), NodePortAddresses::All);
+    assert_eq!(with("node-port-addresses = \"primary\""), NodePortAddresses::Primary);
+    let ranges = vec!["192.168.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+    assert_eq!(
+        with("node-port-addresses = [\"192.168.0.0/16\", \"fd00::/8\"]"),
+        NodePortAddresses::In(ranges)
+    );
+    let text = error("node-port-addresses = [\"primary\", \"10.0.0.0/8\"]");
+    assert_eq!(text, "agent.toml:1: node-port-addresses: `primary` is not a CIDR; or `primary` alone");
+}
+
+#[test]
+fn masquerade_all_is_a_switch() {
+    // S21
+    assert!(!load(None, &[], &[]).unwrap().config.masquerade_all);
+    assert!(load(Some("masquerade-all = true"), &[], &[]).unwrap().config.masquerade_all);
+    assert!(load(None, &[("FAIRWAY_MASQUERADE_ALL", "true")], &[]).unwrap().config.masquerade_all);
+    assert!(load(None, &[], &[("masquerade-all", &["true"])]).unwrap().config.masquerade_all);
+}
+
+#[test]
 fn settings_are_printed_with_value_and_source() {
     let loaded = load(Some("zone = \"z1\"\n"), &[], &[("interface", &["eth0", "eth1"])]).unwrap();
     let table = loaded.table();

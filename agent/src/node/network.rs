@@ -42,7 +42,9 @@ impl Network {
             warn!("the network devices have no global address yet: NodePorts are served when they have");
         }
         let zone = config.zone.clone();
-        let local = watch::Sender::new(LocalNode { name: config.node_name.clone(), addresses, zone });
+        let node_port_addresses = config.node_port_addresses.clone();
+        let name = config.node_name.clone();
+        let local = watch::Sender::new(LocalNode { name, addresses, zone, node_port_addresses });
         Ok(Self { links, local, changes })
     }
 

@@ -1,13 +1,13 @@
-//! Backend ids: who has which, and which are free.
+//! Backend ids: who has which, which still answer, and which are free.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairway_datapath::table::{Backend, Image, Op};
+use fairway_datapath::table::{Backend, Image, Op, backend_flags};
 
-use super::Limits;
 use super::shortage::{Lack, Table};
+use super::{BackendKey, Limits};
 use crate::resolve::BackendRef;
 
 /// An id that was written at least once.
@@ -16,51 +16,80 @@ struct Record {
     backend: Backend,
     /// Runs that name it.
     refs: u32,
-    /// When the last of them went.
+    /// When it began to rest.
     released: Option<Instant>,
 }
 
-/// All ids.
+impl Record {
+    fn gone(&self) -> bool {
+        self.backend.flags & backend_flags::GONE != 0
+    }
+}
+
+/// All ids. One belongs to a backend of a Service port, and keeps to it from the first run that names it until the
+/// endpoint does not answer any more; then it rests and is free.
 #[derive(Debug)]
 pub(super) struct Backends {
     grace: Duration,
     records: HashMap<u32, Record>,
-    /// Also of ids that are free: as long as the kernel holds the same backend there, it need not be written.
-    by_backend: HashMap<(u32, BackendRef), u32>,
+    /// Also of ids that are free: a backend that comes back gets the id that it had.
+    by_key: HashMap<BackendKey, u32>,
     /// Free ids, those that have rested longest first.
     free: BTreeSet<(Option<Instant>, u32)>,
-    /// Freed by the plan that is being carried out.
+    /// Ids that no run names and that are not gone: they still answer, or did when last looked at.
+    idle: BTreeSet<u32>,
+    /// Gone by the plan that is being carried out.
     leaving: Vec<u32>,
 }
 
-/// A backend of a Service port: a backend of two has two ids.
-fn reference(backend: &Backend) -> (u32, BackendRef) {
-    let Backend { address, port, flags, service } = *backend;
-    (service, BackendRef { address, port, flags })
+fn key_of(backend: &Backend) -> BackendKey {
+    (backend.service, backend.address, backend.port)
+}
+
+fn key(service: u32, backend: &BackendRef) -> BackendKey {
+    (service, backend.address, backend.port)
 }
 
 impl Backends {
     pub(super) fn load(image: &Image, limits: Limits, released: Option<Instant>) -> Self {
         // A slot may name an id that was never written: that one is not given out either.
         let named: HashSet<u32> = image.slots.values().copied().collect();
+        let gone = |backend: &Backend| backend.flags & backend_flags::GONE != 0;
+        let busy = |id: &u32| named.contains(id) || image.backends.get(id).is_some_and(|it| !gone(it));
         let record = |backend: &Backend| Record { backend: *backend, refs: 0, released };
+        let mut by_key = HashMap::with_capacity(image.backends.len());
+        for (id, backend) in &image.backends {
+            let known = by_key.entry(key_of(backend)).or_insert(*id);
+            // Of two ids the one that is not gone, and then the one in use.
+            let rank = |id: &u32| (image.backends.get(id).is_some_and(gone), !named.contains(id));
+            if rank(id) < rank(known) {
+                *known = *id;
+            }
+        }
+        let idle = image.backends.iter().filter(|(id, backend)| !gone(backend) && !named.contains(*id));
         Self {
             grace: limits.grace,
+            idle: idle.map(|(id, _)| *id).collect(),
             records: image.backends.iter().map(|(id, backend)| (*id, record(backend))).collect(),
-            by_backend: image.backends.iter().map(|(id, backend)| (reference(backend), *id)).collect(),
-            free: (1..limits.backends).filter(|id| !named.contains(id)).map(|id| (released, id)).collect(),
+            by_key,
+            free: (1..limits.backends).filter(|id| !busy(id)).map(|id| (released, id)).collect(),
             leaving: Vec::new(),
         }
     }
 
     /// Ids in use.
-    pub(super) fn ids(&self) -> BTreeMap<(IpAddr, u16), u32> {
+    pub(super) fn ids(&self) -> BTreeMap<BackendKey, u32> {
         let used = self.records.iter().filter(|(_, record)| record.refs > 0);
-        used.map(|(id, record)| ((record.backend.address, record.backend.port), *id)).collect()
+        used.map(|(id, record)| (key_of(&record.backend), *id)).collect()
     }
 
     pub(super) fn used(&self) -> u64 {
         self.records.values().filter(|record| record.refs > 0).count() as u64
+    }
+
+    /// The Service ports that ids were ever given to, each with a backend that is not gone.
+    pub(super) fn known(&self) -> impl Iterator<Item = (BackendKey, bool)> {
+        self.records.values().map(|record| (key_of(&record.backend), record.gone()))
     }
 
     /// What the last plan freed begins to rest.
@@ -80,6 +109,7 @@ impl Backends {
         if let Some(record) = self.records.get_mut(&id) {
             if record.refs == 0 {
                 self.free.remove(&(record.released, id));
+                self.idle.remove(&id);
             }
             record.refs += 1;
         }
@@ -90,7 +120,7 @@ impl Backends {
         if let Some(record) = self.records.get_mut(&id) {
             record.refs = record.refs.saturating_sub(1);
             if record.refs == 0 {
-                self.leaving.push(id);
+                self.idle.insert(id);
             }
         }
     }
@@ -102,7 +132,7 @@ impl Backends {
         backends: impl Iterator<Item = &'a BackendRef>,
     ) -> Vec<u32> {
         let held: Vec<u32> =
-            backends.filter_map(|backend| self.by_backend.get(&(service, *backend)).copied()).collect();
+            backends.filter_map(|backend| self.by_key.get(&key(service, backend)).copied()).collect();
         held.iter().for_each(|id| self.acquire(*id));
         held
     }
@@ -110,11 +140,12 @@ impl Backends {
     /// Ends a hold.
     pub(super) fn unhold(&mut self, held: Vec<u32>) {
         for id in held {
-            if let Some(record) = self.records.get_mut(&id) {
-                record.refs -= 1;
-                if record.refs == 0 && !self.leaving.contains(&id) {
-                    self.free.insert((record.released, id));
-                }
+            let Some(record) = self.records.get_mut(&id) else { continue };
+            record.refs = record.refs.saturating_sub(1);
+            match record.refs {
+                0 if record.gone() => drop(self.free.insert((record.released, id))),
+                0 => drop(self.idle.insert(id)),
+                _ => {}
             }
         }
     }
@@ -126,15 +157,16 @@ impl Backends {
         backends: impl Iterator<Item = &'a BackendRef>,
         now: Instant,
     ) -> Result<(), Lack> {
-        let new: BTreeSet<&BackendRef> =
-            backends.filter(|backend| !self.by_backend.contains_key(&(service, **backend))).collect();
+        let new: HashSet<BackendKey> =
+            backends.map(|backend| key(service, backend)).filter(|key| !self.by_key.contains_key(key)).collect();
         let needed = new.len();
         let rested = self.free.iter().take(needed).take_while(|(released, _)| self.rested(*released, now));
         if rested.count() == needed {
             return Ok(());
         }
         let free = self.free.iter().take_while(|(released, _)| self.rested(*released, now)).count();
-        let resting = self.free.len() + self.leaving.len() >= needed;
+        // Those that no run names may be gone by the end of this plan.
+        let resting = self.free.len() + self.idle.len() >= needed;
         Err(Lack { table: Table::Backends, needed: needed as u64, free: free as u64, resting })
     }
 
@@ -144,39 +176,75 @@ impl Backends {
 
     /// The ids, if all of them have one.
     pub(super) fn find_all(&self, service: u32, backends: &[BackendRef]) -> Option<Vec<u32>> {
-        backends.iter().map(|backend| self.by_backend.get(&(service, *backend)).copied()).collect()
+        backends.iter().map(|backend| self.by_key.get(&key(service, backend)).copied()).collect()
     }
 
-    /// The ids; those without one get one. To be called after [`Backends::room_for`].
-    pub(super) fn find_or_put(
+    /// Gives an id to those without one, and makes all of them usable. To be called after [`Backends::room_for`].
+    pub(super) fn make_usable<'a>(
         &mut self,
         service: u32,
-        backends: &[BackendRef],
+        backends: impl Iterator<Item = &'a BackendRef>,
         now: Instant,
         ops: &mut Vec<Op>,
-    ) -> Vec<u32> {
-        let id = |backend: &BackendRef| {
-            let known = self.by_backend.get(&(service, *backend)).copied();
-            known.or_else(|| self.put(service, *backend, now, ops))
-        };
-        backends.iter().filter_map(id).collect()
+    ) {
+        for backend in backends {
+            match self.by_key.get(&key(service, backend)).copied() {
+                Some(id) => self.set_flags(id, backend.flags, ops),
+                None => self.put(service, *backend, now, ops),
+            }
+        }
     }
 
-    fn put(&mut self, service: u32, wanted: BackendRef, now: Instant, ops: &mut Vec<Op>) -> Option<u32> {
-        let (released, id) = *self.free.first()?;
-        debug_assert!(self.rested(released, now));
-        self.free.remove(&(released, id));
-        let before = self.records.remove(&id);
-        if let Some(before) = &before
-            && self.by_backend.get(&reference(&before.backend)) == Some(&id)
+    fn set_flags(&mut self, id: u32, flags: u16, ops: &mut Vec<Op>) {
+        if let Some(record) = self.records.get_mut(&id)
+            && record.backend.flags != flags
         {
-            self.by_backend.remove(&reference(&before.backend));
+            record.backend.flags = flags;
+            ops.push(Op::PutBackend { id, backend: record.backend });
+        }
+    }
+
+    fn put(&mut self, service: u32, wanted: BackendRef, now: Instant, ops: &mut Vec<Op>) {
+        let Some((released, id)) = self.free.pop_first() else { return };
+        debug_assert!(self.rested(released, now));
+        let before = self.records.remove(&id).map(|before| key_of(&before.backend));
+        if let Some(before) = before
+            && self.by_key.get(&before) == Some(&id)
+        {
+            self.by_key.remove(&before);
         }
         let BackendRef { address, port, flags } = wanted;
         let backend = Backend { address, port, flags, service };
         ops.push(Op::PutBackend { id, backend });
-        self.by_backend.insert((service, wanted), id);
+        self.by_key.insert(key_of(&backend), id);
         self.records.insert(id, Record { backend, refs: 0, released });
-        Some(id)
+        // Until a run names it.
+        self.idle.insert(id);
+    }
+
+    /// Marks what no run names: draining as long as the endpoint answers (S57), then gone (S54).
+    pub(super) fn retire<'a>(
+        &mut self,
+        serving: impl Fn(u32) -> Option<&'a Arc<[BackendRef]>>,
+        ops: &mut Vec<Op>,
+    ) {
+        for id in std::mem::take(&mut self.idle) {
+            let Some(record) = self.records.get(&id) else { continue };
+            let Backend { address, port, service, flags } = record.backend;
+            let endpoint = serving(service).and_then(|all| {
+                let place = all.binary_search_by_key(&(address, port), |it| (it.address, it.port)).ok()?;
+                Some(all[place].flags)
+            });
+            match endpoint {
+                Some(local) => {
+                    self.idle.insert(id);
+                    self.set_flags(id, local | backend_flags::DRAINING, ops);
+                }
+                None => {
+                    self.leaving.push(id);
+                    self.set_flags(id, flags & backend_flags::LOCAL | backend_flags::GONE, ops);
+                }
+            }
+        }
     }
 }

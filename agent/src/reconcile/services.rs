@@ -1,25 +1,37 @@
 //! Ids of Service ports: never 0, never shared, the same for as long as the Service port lives.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 
 use fairway_datapath::table::{Frontend, FrontendKey, Image};
 
+use super::backends::Backends;
+use super::{MARK, is_mark};
 use crate::resolve::{Desired, ServicePortName};
 
 /// All ids.
 #[derive(Debug)]
 pub(super) struct Services {
     by_name: HashMap<ServicePortName, u32>,
-    /// Ids in the image that no name was found for yet.
+    by_id: HashMap<u32, ServicePortName>,
+    /// The id to give out next; below [`MARK`].
     next: u32,
+    /// All ids were given out once: one that is still named anywhere is passed over.
+    wrapped: bool,
     /// The image has not been matched with names yet.
     fresh: bool,
 }
 
 impl Services {
+    /// Ids go on above every id that anything in the image names: what was given to one Service port is not given to
+    /// another while a connection may remember it.
     pub(super) fn load(image: &Image) -> Self {
-        let highest = image.frontends.values().map(|frontend| frontend.service).max().unwrap_or(0);
-        Self { by_name: HashMap::new(), next: highest.wrapping_add(1), fresh: true }
+        let frontends = image.frontends.values().filter(|frontend| !is_mark(frontend)).map(|it| it.service);
+        let backends = image.backends.values().map(|backend| backend.service);
+        let ranges = image.ranges.iter().map(|range| range.service);
+        let highest = frontends.chain(backends).chain(ranges).max().unwrap_or(0);
+        let next = if highest < MARK - 1 { highest + 1 } else { 1 };
+        Self { by_name: HashMap::new(), by_id: HashMap::new(), next, wrapped: next == 1, fresh: true }
     }
 
     pub(super) fn ids(&self) -> BTreeMap<ServicePortName, u32> {
@@ -31,53 +43,108 @@ impl Services {
         self.by_name.get(name).copied().unwrap_or_default()
     }
 
-    /// Gives every Service port an id.
-    pub(super) fn assign(&mut self, desired: &Desired, frontends: &BTreeMap<FrontendKey, Frontend>) {
+    /// The name of an id.
+    pub(super) fn name(&self, id: u32) -> Option<&ServicePortName> {
+        self.by_id.get(&id)
+    }
+
+    /// Gives every Service port that has a frontend an id.
+    pub(super) fn assign(
+        &mut self,
+        desired: &Desired,
+        frontends: &BTreeMap<FrontendKey, Frontend>,
+        backends: &Backends,
+    ) {
         if std::mem::take(&mut self.fresh) {
-            self.adopt(desired, frontends);
+            self.adopt_by_frontends(desired, frontends);
+            self.adopt_by_backends(desired, backends);
         }
-        let mut used: Option<HashSet<u32>> = None;
+        let mut named: Option<HashSet<u32>> = None;
         for wanted in desired.frontends.values() {
-            if !self.by_name.contains_key(&wanted.name) {
-                let used = used.get_or_insert_with(|| {
-                    frontends.values().map(|f| f.service).chain(self.by_name.values().copied()).collect()
-                });
-                while self.next == 0 || used.contains(&self.next) {
-                    self.next = self.next.wrapping_add(1);
-                }
-                used.insert(self.next);
-                self.by_name.insert(wanted.name.clone(), self.next);
-                self.next = self.next.wrapping_add(1);
+            if self.by_name.contains_key(&wanted.name) {
+                continue;
             }
+            while self.wrapped
+                && named
+                    .get_or_insert_with(|| {
+                        let backends = backends.known().map(|((service, ..), _)| service);
+                        frontends.values().map(|f| f.service).chain(backends).collect()
+                    })
+                    .contains(&self.next)
+            {
+                self.step();
+            }
+            self.give(&wanted.name, self.next);
+            self.step();
         }
+    }
+
+    fn step(&mut self) {
+        self.next += 1;
+        if self.next >= MARK {
+            self.next = 1;
+            self.wrapped = true;
+        }
+    }
+
+    fn give(&mut self, name: &ServicePortName, id: u32) {
+        self.by_name.insert(name.clone(), id);
+        self.by_id.insert(id, name.clone());
     }
 
     /// After a start the kernel's ids have no names: an id belongs to the Service port that most of its
     /// frontends are for.
-    fn adopt(&mut self, desired: &Desired, frontends: &BTreeMap<FrontendKey, Frontend>) {
+    fn adopt_by_frontends(&mut self, desired: &Desired, frontends: &BTreeMap<FrontendKey, Frontend>) {
         let mut votes: BTreeMap<(u32, &ServicePortName), usize> = BTreeMap::new();
         for (key, wanted) in &desired.frontends {
             if let Some(frontend) = frontends.get(key).filter(|frontend| frontend.service != 0) {
                 *votes.entry((frontend.service, &wanted.name)).or_default() += 1;
             }
         }
+        self.adopt(votes);
+    }
+
+    /// An id none of whose frontends is wanted any more belongs to the Service port that most of its backends serve:
+    /// an earlier agent may have ended in the middle of a change of addresses.
+    fn adopt_by_backends(&mut self, desired: &Desired, backends: &Backends) {
+        let mut nameless: HashMap<(IpAddr, u16), Vec<&ServicePortName>> = HashMap::new();
+        for (name, serving) in desired.serving.iter().filter(|(name, _)| !self.by_name.contains_key(*name)) {
+            for backend in serving.iter() {
+                nameless.entry((backend.address, backend.port)).or_default().push(name);
+            }
+        }
+        if nameless.is_empty() {
+            return;
+        }
+        let mut votes: BTreeMap<(u32, &ServicePortName), usize> = BTreeMap::new();
+        for ((service, address, port), gone) in backends.known() {
+            if gone || service == 0 || self.by_id.contains_key(&service) {
+                continue;
+            }
+            for name in nameless.get(&(address, port)).into_iter().flatten() {
+                *votes.entry((service, name)).or_default() += 1;
+            }
+        }
+        self.adopt(votes);
+    }
+
+    fn adopt(&mut self, votes: BTreeMap<(u32, &ServicePortName), usize>) {
         let mut ranked: Vec<_> = votes.into_iter().collect();
         ranked.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
-        let mut taken = HashSet::new();
         for ((id, name), _) in ranked {
-            if !taken.contains(&id) && !self.by_name.contains_key(name) {
-                taken.insert(id);
-                self.by_name.insert(name.clone(), id);
+            if !self.by_id.contains_key(&id) && !self.by_name.contains_key(name) {
+                self.give(name, id);
             }
         }
     }
 
-    /// Forgets Service ports that are not wanted and that no frontend in force names.
+    /// Forgets Service ports that there are no more and that no frontend in force names.
     pub(super) fn forget(&mut self, desired: &Desired, frontends: &BTreeMap<FrontendKey, Frontend>) {
-        let wanted: BTreeSet<&ServicePortName> = desired.frontends.values().map(|f| &f.name).collect();
-        if wanted.len() < self.by_name.len() {
-            let used: HashSet<u32> = frontends.values().map(|frontend| frontend.service).collect();
-            self.by_name.retain(|name, id| wanted.contains(name) || used.contains(id));
+        if self.by_name.keys().all(|name| desired.serving.contains_key(name)) {
+            return;
         }
+        let used: HashSet<u32> = frontends.values().map(|frontend| frontend.service).collect();
+        self.by_name.retain(|name, id| desired.serving.contains_key(name) || used.contains(id));
+        self.by_id.retain(|_, name| self.by_name.contains_key(name));
     }
 }

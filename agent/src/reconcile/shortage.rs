@@ -14,6 +14,8 @@ pub enum Table {
     Slots,
     /// Backends.
     Backends,
+    /// Source ranges.
+    Ranges,
 }
 
 impl fmt::Display for Table {
@@ -22,6 +24,7 @@ impl fmt::Display for Table {
             Table::Frontends => "frontends",
             Table::Slots => "slots",
             Table::Backends => "backends",
+            Table::Ranges => "ranges",
         })
     }
 }

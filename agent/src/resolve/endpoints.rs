@@ -15,6 +15,8 @@ pub(super) struct Usable {
     pub(super) cluster: Arc<[BackendRef]>,
     /// Of this node.
     pub(super) local: Arc<[BackendRef]>,
+    /// Those that answer, in use or not.
+    pub(super) serving: Vec<BackendRef>,
     /// There are usable endpoints somewhere.
     pub(super) any: bool,
     /// Endpoints in all, usable or not.
@@ -31,6 +33,11 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     fn local(&self) -> bool {
         self.backend.flags & backend_flags::LOCAL != 0
+    }
+
+    /// Its connections stay (S57).
+    fn answers(&self) -> bool {
+        self.ready || self.endpoint.serving
     }
 
     /// The fallback when nothing is ready: it is being stopped, but still answers.
@@ -58,7 +65,8 @@ pub(super) fn usable(
     let cluster = pick(&candidates, topology(&candidates, node));
     let local = pick(&candidates, |candidate| candidate.local());
     let any = candidates.iter().any(|candidate| candidate.ready || candidate.last_resort());
-    Usable { cluster, local, any, total: u32::try_from(candidates.len()).unwrap_or(u32::MAX) }
+    let serving = candidates.iter().filter(|candidate| candidate.answers()).map(|candidate| candidate.backend);
+    Usable { cluster, local, serving: serving.collect(), any, total: u32::try_from(candidates.len()).unwrap_or(u32::MAX) }
 }
 
 /// The endpoints by address and port. One that stands there twice (its address was given to a new pod while

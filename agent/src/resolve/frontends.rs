@@ -8,30 +8,41 @@ use fairway_common::limits;
 use fairway_proto::model::{
     Cluster, EndpointSlice, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
 };
+use ipnet::IpNet;
 
 use super::endpoints::{Usable, usable};
 use super::{
-    BackendRef, Desired, DesiredFrontend, Frontend, FrontendKey, FrontendKind, LocalNode, Problem,
-    ServicePortName,
+    ALGORITHM, BackendRef, Desired, DesiredFrontend, Frontend, FrontendKey, FrontendKind, LOOPBACK,
+    LocalNode, Problem, ServicePortName,
 };
 
-/// Addresses of the other nodes, at which this node answers for NodePorts of external policy Cluster.
-///
-/// None if that would fill the table: those packets then go to the other node, which answers as well.
-pub(super) fn peer_addresses(cluster: &Cluster, node: &LocalNode) -> Vec<IpAddr> {
-    let peers: Vec<IpAddr> = cluster
-        .nodes
-        .values()
-        .filter(|other| other.name != node.name)
-        .flat_map(|other| other.addresses.iter().copied())
-        .filter(|address| !node.addresses.contains(address))
-        .collect();
-    let node_ports: usize = cluster
-        .services
-        .values()
-        .map(|service| service.ports.iter().filter(|port| port.node_port.is_some()).count())
-        .sum();
-    if peers.len() * node_ports > limits::FRONTENDS as usize / 2 { Vec::new() } else { peers }
+/// Where NodePorts are.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Addresses of this node.
+    own: Vec<IpAddr>,
+    /// Addresses at which clients of this node, and only they, are answered: those of the other nodes, for NodePorts
+    /// of external policy Cluster. None if they would fill the table: the other node then answers.
+    peers: Vec<IpAddr>,
+    /// The node's own processes find NodePorts at 127.0.0.1 (S75).
+    loopback: bool,
+    nobody: Arc<[BackendRef]>,
+}
+
+impl Places {
+    pub(super) fn new(cluster: &Cluster, node: &LocalNode) -> Self {
+        let rule = &node.node_port_addresses;
+        let others = cluster.nodes.values().filter(|other| other.name != node.name);
+        let mut peers: Vec<IpAddr> = others.flat_map(|other| rule.among(&other.addresses)).collect();
+        peers.retain(|address| !node.addresses.contains(address) && !address.is_loopback());
+        let ports = |service: &Service| service.ports.iter().filter(|port| port.node_port.is_some()).count();
+        let node_ports: usize = cluster.services.values().map(ports).sum();
+        if peers.len() * node_ports > limits::FRONTENDS as usize / 2 {
+            peers.clear();
+        }
+        let own = rule.among(&node.addresses);
+        Self { own, peers, loopback: rule.has_loopback(), nobody: Arc::new([]) }
+    }
 }
 
 /// The expansion of one Service into frontends.
@@ -39,11 +50,12 @@ pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
     pub(super) slices: &'a [&'a EndpointSlice],
     pub(super) node: &'a LocalNode,
-    pub(super) peers: &'a [IpAddr],
+    pub(super) places: &'a Places,
     pub(super) desired: &'a mut Desired,
 }
 
 /// What a frontend uses, apart from where it is.
+#[derive(Clone)]
 struct Sets<'a> {
     inside: &'a Arc<[BackendRef]>,
     outside: &'a Arc<[BackendRef]>,
@@ -63,7 +75,7 @@ impl<'a> Sets<'a> {
             TrafficPolicy::Local => {
                 let drops = Frontend::INSIDE_DROPS | Frontend::OUTSIDE_DROPS;
                 let flags = if usable.local.is_empty() && usable.any { drops } else { 0 };
-                Self::same(&usable.local, flags, usable.total)
+                Self::same(&usable.local, flags | Frontend::INSIDE_LOCAL, usable.total)
             }
         }
     }
@@ -79,6 +91,17 @@ impl<'a> Sets<'a> {
             }
         }
     }
+
+    /// For clients of this node only.
+    fn inside_only(&self, nobody: &'a Arc<[BackendRef]>) -> Self {
+        let sides = Frontend::KEEP_CLIENT | Frontend::OUTSIDE_DROPS;
+        let flags = self.flags & !sides | Frontend::INSIDE_ONLY;
+        Self { inside: self.inside, outside: nobody, flags, total: self.total }
+    }
+
+    fn with(&self, flags: u32) -> Self {
+        Self { flags: self.flags | flags, ..self.clone() }
+    }
 }
 
 impl Expansion<'_> {
@@ -87,6 +110,8 @@ impl Expansion<'_> {
         if headless || self.service.service_type == ServiceType::ExternalName {
             return;
         }
+        self.desired.addresses.extend(&self.service.cluster_ips);
+        let hashed = self.hashed();
         for port in &self.service.ports {
             let name = ServicePortName {
                 service: self.service.name.clone(),
@@ -97,23 +122,55 @@ impl Expansion<'_> {
                 self.desired.problems.push(Problem::Sctp { name });
                 continue;
             }
-            if self.service.affinity_seconds.is_some() {
-                self.desired.problems.push(Problem::Affinity { name: name.clone() });
+            let mut serving = Vec::new();
+            let mut ranges = Vec::new();
+            for family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+                // As with kube-proxy, a Service without a cluster IP of a family has nothing in it.
+                if self.service.cluster_ips.iter().any(family) {
+                    let allowed = self.ranges(family);
+                    let guarded = if allowed.is_empty() { 0 } else { Frontend::RANGES };
+                    serving.extend(self.family(&name, port, family, [hashed, guarded]));
+                    ranges.extend(allowed);
+                }
             }
-            if self.restricted() {
-                self.desired.problems.push(Problem::SourceRanges { name: name.clone() });
+            if !ranges.is_empty() {
+                self.desired.ranges.insert(name.clone(), ranges.into());
             }
-            self.family(&name, port, IpAddr::is_ipv4);
-            self.family(&name, port, IpAddr::is_ipv6);
+            self.desired.serving.insert(name, serving.into());
         }
     }
 
-    /// Whether source ranges guard the load balancer's addresses. A range of everything is none.
-    fn restricted(&self) -> bool {
-        let ranges = &self.service.source_ranges;
-        !self.load_balancer_ips().is_empty()
-            && !ranges.is_empty()
-            && !ranges.iter().any(|range| range.prefix_len() == 0)
+    /// The flag of the algorithm that the Service asks for.
+    fn hashed(&mut self) -> u32 {
+        match self.service.annotations.get(ALGORITHM).map(String::as_str) {
+            None | Some("random") => 0,
+            Some("maglev") => Frontend::HASHED,
+            Some(value) => {
+                let (service, value) = (self.service.name.clone(), value.to_owned());
+                self.desired.problems.push(Problem::Algorithm { service, value });
+                0
+            }
+        }
+    }
+
+    /// Who may use the load balancer's addresses of a family; empty: everybody. As with kube-proxy each family stands
+    /// for itself: without a range of its own, or with one of everything, it is open (S19, S20).
+    ///
+    /// Where the load balancer's address is one of the node as well, the node's own connections have it as source
+    /// (S39).
+    fn ranges(&self, family: fn(&IpAddr) -> bool) -> Vec<IpNet> {
+        let addresses = || self.load_balancer_ips().iter().copied().filter(family);
+        let in_family = self.service.source_ranges.iter().filter(|range| family(&range.addr()));
+        let mut ranges: Vec<IpNet> = in_family.map(IpNet::trunc).collect();
+        if addresses().next().is_none() || ranges.iter().any(|range| range.prefix_len() == 0) {
+            return Vec::new();
+        }
+        if self.node.addresses.iter().any(|address| ranges.iter().any(|range| range.contains(address))) {
+            ranges.extend(addresses().map(IpNet::from));
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges
     }
 
     fn load_balancer_ips(&self) -> &[IpAddr] {
@@ -123,23 +180,29 @@ impl Expansion<'_> {
         }
     }
 
-    fn family(&mut self, name: &ServicePortName, port: &ServicePort, family: fn(&IpAddr) -> bool) {
+    /// The frontends of one family; returns the endpoints that answer.
+    fn family(
+        &mut self,
+        name: &ServicePortName,
+        port: &ServicePort,
+        family: fn(&IpAddr) -> bool,
+        [hashed, guarded]: [u32; 2],
+    ) -> Vec<BackendRef> {
         let service = self.service;
         let usable = usable(service, port, self.slices, self.node, family);
-        let internal = Sets::cluster_ip(service.internal_policy, &usable);
-        let external = Sets::external(service.external_policy, &usable);
+        let internal = Sets::cluster_ip(service.internal_policy, &usable).with(hashed);
+        let external = Sets::external(service.external_policy, &usable).with(hashed);
         for address in service.cluster_ips.iter().copied().filter(family) {
             self.add(name, FrontendKind::ClusterIp, (address, port.port), &internal);
         }
         self.node_ports(name, port, family, &external);
-        if !self.restricted() {
-            for address in self.load_balancer_ips().to_vec().into_iter().filter(family) {
-                self.add(name, FrontendKind::LoadBalancer, (address, port.port), &external);
-            }
+        for address in self.load_balancer_ips().to_vec().into_iter().filter(family) {
+            self.add(name, FrontendKind::LoadBalancer, (address, port.port), &external.with(guarded));
         }
         for address in service.external_ips.iter().copied().filter(family) {
             self.add(name, FrontendKind::ExternalIp, (address, port.port), &external);
         }
+        usable.serving
     }
 
     fn node_ports(
@@ -154,13 +217,19 @@ impl Expansion<'_> {
         let Some(number) = port.node_port.filter(|_| has_node_ports) else {
             return;
         };
-        // With policy Local it is the other node that decides, by its own endpoints.
+        let places = self.places;
+        for address in places.own.iter().copied().filter(family) {
+            self.add(name, FrontendKind::NodePort, (address, number), external);
+        }
+        // With policy Local it is the other node that decides, by its own endpoints (S26).
         let peers = match self.service.external_policy {
-            TrafficPolicy::Cluster => self.peers,
+            TrafficPolicy::Cluster => &places.peers[..],
             TrafficPolicy::Local => &[],
         };
-        for address in self.node.addresses.iter().chain(peers).copied().filter(family) {
-            self.add(name, FrontendKind::NodePort, (address, number), external);
+        let inside_only = external.inside_only(&places.nobody);
+        let loopback = places.loopback.then_some(LOOPBACK);
+        for address in peers.iter().copied().chain(loopback).filter(family) {
+            self.add(name, FrontendKind::NodePort, (address, number), &inside_only);
         }
     }
 
@@ -174,6 +243,7 @@ impl Expansion<'_> {
                     inside: sets.inside.clone(),
                     outside: sets.outside.clone(),
                     flags: sets.flags,
+                    affinity: self.service.affinity_seconds.unwrap_or(0),
                     total_endpoints: sets.total,
                 });
             }

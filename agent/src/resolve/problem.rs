@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use fairway_proto::model::ObjectName;
+
 use super::ServicePortName;
 
 /// Something in the cluster that is not served as it was asked for, and why.
@@ -28,18 +30,15 @@ pub enum Problem {
         /// The Service port.
         name: ServicePortName,
     },
-    /// loadBalancerSourceRanges cannot be enforced, so the addresses that they guard stay closed.
+    /// The annotation asks for an algorithm that there is not.
     #[error(
-        "Service `{name}` is not served at its load balancer addresses: loadBalancerSourceRanges are not enforced yet; remove them to open it to everybody"
+        "Service `{service}` picks backends at random: `{value}` in the annotation `{}` is no algorithm; use `random` or `maglev`",
+        super::ALGORITHM
     )]
-    SourceRanges {
-        /// The Service port.
-        name: ServicePortName,
-    },
-    /// sessionAffinity is asked for.
-    #[error("Service `{name}` is served without session affinity: it is not implemented yet")]
-    Affinity {
-        /// The Service port.
-        name: ServicePortName,
+    Algorithm {
+        /// The Service.
+        service: ObjectName,
+        /// The annotation's value.
+        value: String,
     },
 }

@@ -1,14 +1,13 @@
 //! One sync: resolve, plan, write.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Op, Tables};
 use fairway_proto::model::Cluster;
 
-use crate::reconcile::{Limits, Reconciler, Usage};
+use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
 use crate::resolve::{Desired, LocalNode, ServicePortName, resolve};
 
 /// Writes done under one hold of the lock: others may use the data path in between.
@@ -21,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Outcome {
     pub(super) desired: Arc<Desired>,
     pub(super) service_ids: BTreeMap<ServicePortName, u32>,
-    pub(super) backend_ids: BTreeMap<(IpAddr, u16), u32>,
+    pub(super) backend_ids: BTreeMap<BackendKey, u32>,
     pub(super) usage: Usage,
     /// What is not as it should be, in one line each.
     pub(super) errors: Vec<String>,

@@ -103,7 +103,7 @@ impl Agent {
         let node = watch::Sender::new(LocalNode {
             name: "a".into(),
             addresses: vec!["192.168.0.1".parse().unwrap()],
-            zone: None,
+            ..LocalNode::default()
         });
         let pods = watch::Sender::new(vec![]);
         let metrics = Arc::<Metrics>::default();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fairway_datapath::Pinned;
+use fairway_datapath::table::Frontend as Value;
 
 use super::Drops;
 use crate::error::Error;
@@ -32,7 +33,9 @@ impl Kernel {
 
     pub(super) fn frontends(&self) -> Result<Vec<Frontend>, Error> {
         let image = self.read(self.maps.image())?;
-        Ok(image.frontends.iter().map(|(key, value)| Frontend::from_image(key, value, &image)).collect())
+        // A mark of a whole address is no frontend.
+        let served = image.frontends.iter().filter(|(_, value)| value.flags & Value::ADDRESS == 0);
+        Ok(served.map(|(key, value)| Frontend::from_image(key, value, &image)).collect())
     }
 
     pub(super) fn backends(&self) -> Result<Vec<Backend>, Error> {

@@ -53,6 +53,7 @@ impl World {
             node_addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
             nat_ports: (1024, 29999),
             sockets_of: None,
+            host_netns: None,
             service_ranges: Vec::new(),
             masquerade_all: false,
             trace,

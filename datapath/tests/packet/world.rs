@@ -152,6 +152,7 @@ impl World {
             node_addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
             nat_ports,
             sockets_of: None,
+            host_netns: None,
             service_ranges: Vec::new(),
             masquerade_all: false,
             trace,

@@ -43,6 +43,15 @@ fn ours(ctx: &SockAddrContext) -> bool {
     wanted == 0 || unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } == wanted
 }
 
+/// Whether a loopback address means somebody else than this node: each pod has its own.
+#[inline(always)]
+fn elsewhere<A: Ip>(ctx: &SockAddrContext, address: A) -> bool {
+    A::VERSION == 4
+        && address.to_wide()[0].to_ne_bytes()[0] == 127
+        // SAFETY: the hook's own context.
+        && unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } != settings::host_netns()
+}
+
 /// The peer key of a socket and a backend.
 #[inline(always)]
 fn peer_key<A: Ip>(cookie: [u32; 2], to: Endpoint<A>) -> PeerKey<A> {
@@ -93,6 +102,9 @@ fn client<A: Ip>(ctx: &SockAddrContext, hook: Hook, frontend: &Frontend, cookie:
 fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outcome<A> {
     // SAFETY: a field of the context.
     let protocol = unsafe { (*ctx.sock_addr).protocol } as u8;
+    if elsewhere(ctx, from.0) {
+        return Outcome::Keep;
+    }
     let Some(frontend) = service::find(from.0, from.1, protocol) else { return Outcome::Keep };
     // Who may connect is seen at the packet: a socket has no source address yet.
     if frontend.flags & Frontend::RANGES != 0 || settings::masquerade_all() {

@@ -88,8 +88,10 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> 
     }
     let tuple = &packet.tuple;
     match service::find(tuple.destination, tuple.destination_port, tuple.protocol) {
-        Some(frontend) => connect::<D, A>(packet, &frontend),
-        None => plain::<D, A>(packet, pod),
+        Some(frontend) if D::SIDE == Side::Inside || frontend.flags & Frontend::INSIDE_ONLY == 0 => {
+            connect::<D, A>(packet, &frontend)
+        }
+        _ => plain::<D, A>(packet, pod),
     }
 }
 

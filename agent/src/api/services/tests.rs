@@ -6,7 +6,7 @@ use fairway_proto::model::{
 };
 
 use super::*;
-use crate::resolve::{Desired, ServicePortName};
+use crate::resolve::Desired;
 
 fn endpoint(last: u8, ready: bool) -> Endpoint {
     Endpoint {
@@ -65,6 +65,7 @@ fn state() -> SyncState {
         inside: all.clone(),
         outside,
         flags,
+        affinity: 0,
         total_endpoints: 2,
     };
     let local: Arc<[BackendRef]> = Arc::new([backend(2, backend_flags::LOCAL)]);
@@ -76,9 +77,9 @@ fn state() -> SyncState {
     ];
     SyncState {
         cluster: Arc::new(cluster),
-        desired: Arc::new(Desired { frontends: frontends.into_iter().collect(), problems: Vec::new() }),
+        desired: Arc::new(Desired { frontends: frontends.into_iter().collect(), ..Desired::default() }),
         service_ids: Arc::new([(name, 12)].into()),
-        backend_ids: Arc::new([(([10, 0, 0, 2].into(), 8080), 7)].into()),
+        backend_ids: Arc::new([((12, [10, 0, 0, 2].into(), 8080), 7)].into()),
         ..SyncState::default()
     }
 }
