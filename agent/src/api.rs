@@ -1,5 +1,6 @@
 //! The gRPC server of `fairway.node.v1.Node`: status, listings, trace.
 
+mod conntrack;
 mod directory;
 mod rows;
 mod services;
@@ -12,13 +13,14 @@ use std::sync::{Arc, PoisonError};
 use fairway_datapath::Datapath;
 use fairway_proto::node::node_server::{Node, NodeServer};
 use fairway_proto::node::{
-    Connection, ListBackendsRequest, ListBackendsResponse, ListConntrackRequest, ListDropsRequest,
-    ListDropsResponse, ListEndpointsRequest, ListEndpointsResponse, ListServicesRequest,
-    ListServicesResponse, StatusRequest, StatusResponse, TraceEvent, TraceRequest,
+    Connection, FlushConntrackRequest, FlushConntrackResponse, ListAffinityRequest, ListAffinityResponse,
+    ListBackendsRequest, ListBackendsResponse, ListConntrackRequest, ListDropsRequest, ListDropsResponse,
+    ListEndpointsRequest, ListEndpointsResponse, ListServicesRequest, ListServicesResponse, StatusRequest,
+    StatusResponse, TraceEvent, TraceRequest,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::node::Shared;
 use directory::Directory;
@@ -63,6 +65,8 @@ impl Node for Server {
             pods: &self.shared.pods.list(),
             uptime: self.shared.started.elapsed(),
             now: std::time::SystemTime::now(),
+            nat_ports: self.shared.config.nat_ports,
+            repairs: &self.shared.repairs.lines(),
             tracing: self.hub.readers(),
         };
         Ok(Response::new(facts.response()))
@@ -88,10 +92,24 @@ impl Node for Server {
         &self,
         _: Request<ListConntrackRequest>,
     ) -> Result<Response<Self::ListConntrackStream>, Status> {
-        let connections = self.read(Datapath::connections).await?;
-        let names = Directory::new(&self.shared.state.borrow(), &[]);
+        let (connections, names) = conntrack::connections(&self.shared).await?;
         let rows = connections.into_iter().map(move |connection| Ok(rows::connection(&connection, &names)));
         Ok(Response::new(stream::iter(rows).boxed()))
+    }
+
+    async fn flush_conntrack(
+        &self,
+        request: Request<Streaming<FlushConntrackRequest>>,
+    ) -> Result<Response<FlushConntrackResponse>, Status> {
+        let ended = conntrack::flush(&self.shared, request.into_inner()).await?;
+        Ok(Response::new(FlushConntrackResponse { ended: ended as u64 }))
+    }
+
+    async fn list_affinity(
+        &self,
+        _: Request<ListAffinityRequest>,
+    ) -> Result<Response<ListAffinityResponse>, Status> {
+        Ok(Response::new(ListAffinityResponse { affinities: conntrack::affinities(&self.shared).await? }))
     }
 
     async fn list_endpoints(

@@ -8,6 +8,7 @@ pub mod netlink;
 pub mod node;
 pub mod pods;
 pub mod reconcile;
+pub mod repair;
 pub mod resolve;
 pub mod sync;
 

@@ -25,6 +25,7 @@ use crate::health::{self, Metrics};
 use crate::netlink::Netlink;
 use crate::pods::{self, Pods};
 use crate::reconcile::Limits;
+use crate::repair::{self, Repairs};
 use crate::sync::{self, SyncState, chain};
 pub use cleanup::cleanup;
 pub use error::Error;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub pods: Pods,
     /// The kernel's network configuration.
     pub netlink: Netlink,
+    /// What somebody removed, and was put back.
+    pub repairs: Arc<Repairs>,
     /// Durations and counts.
     pub metrics: Arc<Metrics>,
     /// When the agent started.
@@ -75,6 +78,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         state: watch::Sender::default(),
         pods,
         netlink,
+        repairs: Arc::default(),
         metrics: Arc::default(),
         started: Instant::now(),
     });
@@ -89,6 +93,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(health::serve_services(shared.clone(), stop.clone()));
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
     tasks.spawn(collector::run(shared.clone(), stop.clone()));
+    tasks.spawn(repair::run(shared.clone(), stop.clone()));
     info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");
     notify(NotifyState::Ready);
 

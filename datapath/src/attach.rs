@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkOrder};
@@ -10,6 +10,7 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use aya::programs::{CgroupAttachMode, TcAttachType};
 
 use crate::load::Programs;
+use crate::repair::{Repair, What};
 use crate::{Error, raw};
 
 /// Priority and handle of clsact filters: fixed, so that the next agent finds and replaces them.
@@ -34,6 +35,17 @@ impl Place {
         }
     }
 
+    /// What a link at this place says of it: interface index, or cgroup id.
+    fn target(&self) -> Result<u64, Error> {
+        match self {
+            Place::Device { interface, .. } => Ok(u64::from(ifindex(interface)?)),
+            Place::Cgroup(path) => {
+                use std::os::unix::fs::MetadataExt;
+                Ok(std::fs::metadata(path).map_err(Error::io("open cgroup", path))?.ino())
+            }
+        }
+    }
+
     fn direction(&self) -> TcAttachType {
         match self {
             Place::Device { ingress: true, .. } => TcAttachType::Ingress,
@@ -43,10 +55,10 @@ impl Place {
 }
 
 /// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Method {
-    /// A pinned BPF link.
-    Link,
+    /// A pinned BPF link. It is held as well, so that it stays when somebody removes its pin.
+    Link(OwnedFd),
     /// A clsact filter, which the kernel keeps (before Linux 6.6).
     Clsact,
 }
@@ -93,8 +105,8 @@ impl Attachments {
 
     fn place(&self, programs: &mut Programs, program: &'static str, place: &Place) -> Result<Method, Error> {
         let pin = self.directory.join(pin_name(program, place));
-        if self.take_over(programs, program, place, &pin)? {
-            return Ok(Method::Link);
+        if let Some(link) = self.take_over(programs, program, place, &pin)? {
+            return Ok(Method::Link(link));
         }
         match place {
             Place::Device { interface, .. } => {
@@ -119,7 +131,7 @@ impl Attachments {
                 pin_link(FdLink::try_from(link), program, &pin)?;
             }
         }
-        Ok(Method::Link)
+        Ok(Method::Link(raw::get(&pin).map_err(Error::io("open link", &pin))?))
     }
 
     /// Gives the program to a pinned link, if there is one and it is still where it should be.
@@ -129,23 +141,16 @@ impl Attachments {
         program: &'static str,
         place: &Place,
         pin: &Path,
-    ) -> Result<bool, Error> {
-        let Ok(link) = raw::get(pin) else { return Ok(false) };
-        let target = raw::link_target(&link).map_err(Error::io("inspect link", pin))?;
-        let wanted = match place {
-            Place::Device { interface, .. } => u64::from(ifindex(interface)?),
-            Place::Cgroup(path) => {
-                use std::os::unix::fs::MetadataExt;
-                std::fs::metadata(path).map_err(Error::io("open cgroup", path))?.ino()
-            }
-        };
-        if target == wanted {
+    ) -> Result<Option<OwnedFd>, Error> {
+        let Ok(link) = raw::get(pin) else { return Ok(None) };
+        let target = raw::link_info(&link).map_err(Error::io("inspect link", pin))?.target;
+        if target == place.target()? {
             let fd = programs.fd(program)?;
             raw::update_link(&link, fd.as_fd()).map_err(Error::io("update link", pin))?;
-            return Ok(true);
+            return Ok(Some(link));
         }
         std::fs::remove_file(pin).map_err(Error::io("remove", pin))?;
-        Ok(false)
+        Ok(None)
     }
 
     /// Gives every attachment the same program of another build.
@@ -153,10 +158,9 @@ impl Attachments {
         for ((program, place), method) in &self.places {
             let pin = self.directory.join(pin_name(program, place));
             match (method, place) {
-                (Method::Link, _) => {
+                (Method::Link(link), _) => {
                     // A device may have gone with its pod.
-                    let Ok(link) = raw::get(&pin) else { continue };
-                    let result = raw::update_link(&link, programs.fd(program)?.as_fd());
+                    let result = raw::update_link(link, programs.fd(program)?.as_fd());
                     match result {
                         Err(error) if error.raw_os_error() != Some(libc::ENOLINK) => {
                             return Err(Error::io("update link", pin)(error));
@@ -173,6 +177,64 @@ impl Attachments {
             }
         }
         Ok(())
+    }
+
+    /// Puts back what is not as it was made: a link that was detached or given another program, a pin that was removed,
+    /// a filter that was deleted. A device or cgroup that is gone is no fault. Goes on after an error.
+    pub(crate) fn repair(
+        &mut self,
+        programs: &mut Programs,
+        repaired: &mut Vec<Repair>,
+        failed: &mut Vec<Error>,
+    ) {
+        let keys: Vec<(&'static str, Place)> = self.places.keys().cloned().collect();
+        for (program, place) in keys {
+            match self.repair_one(programs, program, &place) {
+                Ok(None) => {}
+                Ok(Some(what)) => {
+                    let at = place.text();
+                    repaired.push(Repair { what, subject: format!("{program} at {at}") });
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+    }
+
+    fn repair_one(
+        &mut self,
+        programs: &mut Programs,
+        program: &'static str,
+        place: &Place,
+    ) -> Result<Option<What>, Error> {
+        let Ok(wanted) = place.target() else { return Ok(None) };
+        let pin = self.directory.join(pin_name(program, place));
+        let Some(method) = self.places.get(&(program, place.clone())) else { return Ok(None) };
+        let what = match method {
+            Method::Clsact => {
+                let added = add_filter(programs, program, &place.text(), place.direction()).is_ok();
+                return Ok(added.then_some(What::Filter));
+            }
+            Method::Link(link) => {
+                let info = raw::link_info(link).map_err(Error::io("inspect link", &pin))?;
+                if info.target != wanted {
+                    What::Link
+                } else if info.program != programs.info(program)?.id() {
+                    raw::update_link(link, programs.fd(program)?.as_fd())
+                        .map_err(Error::io("update link", &pin))?;
+                    return Ok(Some(What::Link));
+                } else if raw::is_pinned(link, &pin) {
+                    return Ok(None);
+                } else {
+                    raw::pin_again(link, &pin).map_err(Error::io("pin link", &pin))?;
+                    return Ok(Some(What::LinkPin));
+                }
+            }
+        };
+        // The link is at no place any more: another one takes its pin.
+        remove_if_there(&pin)?;
+        let method = self.place(programs, program, place)?;
+        self.places.insert((program, place.clone()), method);
+        Ok(Some(what))
     }
 
     /// Forgets a device, and unpins its links, also those that an earlier agent has pinned.
@@ -196,12 +258,7 @@ impl Attachments {
     fn unpin(&self, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
         let pins = std::fs::read_dir(&self.directory).map_err(Error::io("read", &self.directory))?;
         for pin in pins.flatten().filter(|pin| pin.file_name().to_str().is_some_and(&gone)) {
-            match std::fs::remove_file(pin.path()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", pin.path())(error));
-                }
-                _ => {}
-            }
+            remove_if_there(&pin.path())?;
         }
         Ok(())
     }
@@ -209,7 +266,7 @@ impl Attachments {
     /// Places and method of a program.
     pub(crate) fn of(&self, program: &str) -> (Vec<String>, &'static str) {
         let all = || self.places.iter().filter(|((name, _), _)| *name == program);
-        let clsact = all().any(|(_, method)| *method == Method::Clsact);
+        let clsact = all().any(|(_, method)| matches!(method, Method::Clsact));
         (all().map(|((_, place), _)| place.text()).collect(), if clsact { "clsact" } else { "link" })
     }
 }
@@ -227,23 +284,44 @@ fn attach_clsact(
     interface: &str,
     direction: TcAttachType,
 ) -> Result<(), Error> {
-    // Fails when it is there already.
-    let _ = qdisc_add_clsact(interface);
-    let handle = TcHandle::from(HANDLE);
-    let options = NlOptions { priority: PRIORITY, handle, classid: None };
+    if add_filter(programs, program, interface, direction).is_ok() {
+        return Ok(());
+    }
+    let old = SchedClassifierLink::attached(interface, direction, PRIORITY, TcHandle::from(HANDLE), None)
+        .map_err(Error::io("find device", interface))?;
     let classifier = programs.classifier(program)?;
-    let id = match classifier.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)) {
-        Ok(id) => id,
-        Err(_) => {
-            let old = SchedClassifierLink::attached(interface, direction, PRIORITY, handle, None)
-                .map_err(Error::io("find device", interface))?;
-            classifier.attach_to_link(old).map_err(Error::program("attach", program))?
-        }
-    };
+    let id = classifier.attach_to_link(old).map_err(Error::program("attach", program))?;
     let link = classifier.take_link(id).map_err(Error::program("attach", program))?;
     // The filter outlives us: dropping the link would remove it.
     std::mem::forget(link);
     Ok(())
+}
+
+/// Adds our filter, and the clsact queue before it. Fails when the filter is there already.
+fn add_filter(
+    programs: &mut Programs,
+    program: &'static str,
+    interface: &str,
+    direction: TcAttachType,
+) -> Result<(), Error> {
+    // Fails when it is there already.
+    let _ = qdisc_add_clsact(interface);
+    let options = NlOptions { priority: PRIORITY, handle: TcHandle::from(HANDLE), classid: None };
+    let classifier = programs.classifier(program)?;
+    let id = classifier
+        .attach_with_options(interface, direction, TcAttachOptions::Netlink(options))
+        .map_err(Error::program("attach", program))?;
+    let link = classifier.take_link(id).map_err(Error::program("attach", program))?;
+    // The filter outlives us: dropping the link would remove it.
+    std::mem::forget(link);
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod maps;
 mod node;
 mod pinned;
 mod raw;
+mod repair;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use fairway_common as common;
 pub use load::{OBJECT, PROGRAMS, Programs};
 pub use node::Datapath;
 pub use pinned::Pinned;
+pub use repair::{Repair, What};
 
 /// What the programs are told when they are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

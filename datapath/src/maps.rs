@@ -6,7 +6,7 @@ mod half;
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData, MapInfo as KernelMap, PerCpuArray};
@@ -17,6 +17,7 @@ use self::clients::Clients;
 pub(crate) use self::flows::{Entries, Flows};
 use self::half::Half;
 pub(crate) use self::half::{Address, gone_is_fine, open, pin};
+use crate::repair::{Repair, What};
 use crate::table::{Image, Op};
 use crate::{Error, MapInfo, Pod, raw};
 
@@ -86,6 +87,8 @@ pub(crate) struct Maps {
     slots: Array<MapData, u32>,
     clients: Clients,
     counts: PerCpuArray<MapData, Count>,
+    /// Every map once more, so that a pin that somebody removed can be made again.
+    held: Vec<OwnedFd>,
 }
 
 /// Runs one expression on the half that an address belongs to.
@@ -107,14 +110,32 @@ macro_rules! by_family {
 impl Maps {
     /// Opens what is pinned in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+        let hold = |(name, ..): &(&'static str, bool, u32, u32, u32)| {
+            raw::get(&pin(directory, name)?).map_err(Error::io("open map", *name))
+        };
         Ok(Self {
             directory: directory.to_owned(),
+            held: LAYOUT.iter().map(hold).collect::<Result<_, _>>()?,
             v4: Half::open(directory)?,
             v6: Half::open(directory)?,
             slots: open(directory, "SLOTS")?.try_into().map_err(Error::map("open", "SLOTS"))?,
             clients: Clients::open(directory)?,
             counts: open(directory, "COUNTS")?.try_into().map_err(Error::map("open", "COUNTS"))?,
         })
+    }
+
+    /// Pins again what somebody unpinned or replaced: the same maps, with all that they hold.
+    pub(crate) fn repair(&self, repaired: &mut Vec<Repair>, failed: &mut Vec<Error>) {
+        for ((name, ..), map) in LAYOUT.iter().zip(&self.held) {
+            let path = self.directory.join(name);
+            if raw::is_pinned(map, &path) {
+                continue;
+            }
+            match raw::pin_again(map, &path) {
+                Ok(()) => repaired.push(Repair { what: What::MapPin, subject: (*name).to_owned() }),
+                Err(error) => failed.push(Error::io("pin map", path)(error)),
+            }
+        }
     }
 
     /// The event ring, opened anew.

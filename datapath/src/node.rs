@@ -10,7 +10,7 @@ use crate::attach::{Attachments, Place};
 use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
 use crate::maps::Maps;
 use crate::table::{Image, Op, Tables};
-use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo, Timeouts, Tracker};
+use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker};
 
 /// The loaded and attached data path of one node.
 ///
@@ -110,6 +110,15 @@ impl Datapath {
         self.programs = programs;
         self.options = options;
         Ok(())
+    }
+
+    /// Looks whether everything that was made is still in force, and puts back what is not. Says what, and what could
+    /// not be put back. Cheap: some system calls for each attachment and map.
+    pub fn repair(&mut self) -> (Vec<Repair>, Vec<Error>) {
+        let (mut repaired, mut failed) = (Vec::new(), Vec::new());
+        self.maps.repair(&mut repaired, &mut failed);
+        self.attachments.repair(&mut self.programs, &mut repaired, &mut failed);
+        (repaired, failed)
     }
 
     /// A packet program by name, for test runs.

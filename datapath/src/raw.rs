@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -53,8 +54,16 @@ pub(crate) fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result
     bpf(BPF_LINK_UPDATE, &mut attribute).map(drop)
 }
 
-/// What a link says of its place: interface index, or cgroup id. Zero once the device or cgroup is gone.
-pub(crate) fn link_target(link: &OwnedFd) -> io::Result<u64> {
+/// What a link says of itself.
+pub(crate) struct LinkInfo {
+    /// Id of its program.
+    pub(crate) program: u32,
+    /// Interface index, or cgroup id. Zero once it is detached, or its device or cgroup is gone.
+    pub(crate) target: u64,
+}
+
+/// Asks a link.
+pub(crate) fn link_info(link: &OwnedFd) -> io::Result<LinkInfo> {
     const CGROUP: u32 = 3;
     #[repr(C)]
     #[derive(Default)]
@@ -79,11 +88,52 @@ pub(crate) fn link_target(link: &OwnedFd) -> io::Result<u64> {
         BPF_OBJ_GET_INFO_BY_FD,
         &mut Attribute { fd: link.as_raw_fd(), length, info: std::ptr::from_mut(&mut info) as u64 },
     )?;
-    Ok(if info.kind == CGROUP {
+    let target = if info.kind == CGROUP {
         u64::from(info.place[1]) << 32 | u64::from(info.place[0])
     } else {
         u64::from(info.place[0])
-    })
+    };
+    Ok(LinkInfo { program: info.program, target })
+}
+
+/// The number that the kernel gave to a map, program or link: all of them say it in their second word.
+fn id(object: &OwnedFd) -> io::Result<u32> {
+    #[repr(C)]
+    struct Attribute {
+        fd: RawFd,
+        length: u32,
+        info: u64,
+    }
+    let mut info = [0_u32; 2];
+    let length = size_of_val(&info) as u32;
+    let info_at = std::ptr::from_mut(&mut info) as u64;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut Attribute { fd: object.as_raw_fd(), length, info: info_at })?;
+    Ok(info[1])
+}
+
+/// Whether this very object is pinned at a path.
+pub(crate) fn is_pinned(object: &OwnedFd, path: &Path) -> bool {
+    get(path).is_ok_and(|pinned| id(&pinned).is_ok_and(|found| id(object).is_ok_and(|ours| found == ours)))
+}
+
+/// Pins an object where it was, in place of anything else.
+pub(crate) fn pin_again(object: &OwnedFd, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attribute {
+        pathname: u64,
+        fd: RawFd,
+        flags: u32,
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = Attribute { pathname: path.as_ptr() as u64, fd: object.as_raw_fd(), flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attribute).map(drop)
 }
 
 /// Walks a hash map in batches of raw keys and values; returns the number of entries. Entries that come or go

@@ -37,6 +37,8 @@ pub(super) fn connection(connection: &Connection, names: &Directory) -> node::Co
         idle_seconds: seconds(connection.idle),
         expires_seconds: seconds(connection.expires),
         service: names.service(connection.service).unwrap_or_default().to_owned(),
+        source_pod: names.pod(connection.source.0).unwrap_or_default().to_owned(),
+        backend_pod: names.pod(connection.backend.0).unwrap_or_default().to_owned(),
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) struct Facts<'a> {
     /// Since the agent started.
     pub(super) uptime: Duration,
     pub(super) now: SystemTime,
+    /// First and last port for connections that are sent on.
+    pub(super) nat_ports: (u16, u16),
+    /// What was put back lately, and what cannot be, in one line each.
+    pub(super) repairs: &'a [String],
     /// Callers of Trace; 0: tracing is off.
     pub(super) tracing: usize,
 }
@@ -63,6 +67,8 @@ impl Facts<'_> {
             endpoints: self.pods.len() as u64,
             programs: self.kernel.programs.iter().flatten().map(program).collect(),
             maps: self.kernel.maps.iter().flatten().map(map).collect(),
+            nat_port_first: self.nat_ports.0.into(),
+            nat_port_last: self.nat_ports.1.into(),
         }
     }
 
@@ -74,6 +80,7 @@ impl Facts<'_> {
             ("services", self.services()),
             ("conntrack", self.conntrack()),
             ("programs", self.programs()),
+            ("repairs", self.repairs()),
             ("pods", self.pods()),
             ("drops", self.drops()),
         ];
@@ -177,6 +184,13 @@ impl Facts<'_> {
                 (State::Ok, format!("{} loaded, {attachments} attachments", programs.len()))
             }
             Err(error) => (State::Failed, format!("not known: {}", chain(error))),
+        }
+    }
+
+    fn repairs(&self) -> Line {
+        match first_of(self.repairs) {
+            Some(line) => (State::Warning, line),
+            None => (State::Ok, "everything made is in force".to_owned()),
         }
     }
 

@@ -116,6 +116,26 @@ impl Node for Canned {
         Ok(Response::new(stream::iter(data::connections().into_iter().map(Ok)).boxed()))
     }
 
+    /// Counts what it is told to end.
+    async fn flush_conntrack(
+        &self,
+        request: Request<tonic::Streaming<FlushConntrackRequest>>,
+    ) -> Result<Response<FlushConntrackResponse>, Status> {
+        let mut requests = request.into_inner();
+        let mut ended = 0;
+        while let Some(request) = requests.message().await? {
+            ended += request.connections.len() as u64;
+        }
+        Ok(Response::new(FlushConntrackResponse { ended }))
+    }
+
+    async fn list_affinity(
+        &self,
+        _: Request<ListAffinityRequest>,
+    ) -> Result<Response<ListAffinityResponse>, Status> {
+        Ok(Response::new(ListAffinityResponse { affinities: data::affinities() }))
+    }
+
     async fn list_endpoints(
         &self,
         _: Request<ListEndpointsRequest>,

@@ -40,6 +40,8 @@ pub(crate) fn status() -> StatusResponse {
         frontends: 3,
         backends: 3,
         endpoints: 2,
+        nat_port_first: 1024,
+        nat_port_last: 29_999,
         programs: vec![program("to_network", 72, &["eth0"]), program("from_pod", 71, &["fwb2", "fwa1"])],
         maps: vec![map("SLOTS", None, 524_288, 2 << 20), map("CONNTRACK4", Some(214_000), 262_144, 20 << 20)],
     }
@@ -133,6 +135,8 @@ pub(crate) fn connections() -> Vec<Connection> {
         idle_seconds: 3,
         expires_seconds: 21_597,
         service: "default/web:http".into(),
+        source_pod: "default/client".into(),
+        backend_pod: "default/web-9".into(),
         ..Default::default()
     };
     let translated = Connection {
@@ -144,13 +148,43 @@ pub(crate) fn connections() -> Vec<Connection> {
         backend_port: 53,
         nat_source: "fd00::1".into(),
         nat_source_port: 1024,
+        source_pod: "default/client".into(),
+        backend_pod: String::new(),
         state: "unreplied".into(),
         expires_seconds: 27,
         service: "kube-system/dns".into(),
         ..first.clone()
     };
-    let other = Connection { source: "10.0.1.40".into(), ..first.clone() };
+    let other = Connection { source: "10.0.1.40".into(), source_pod: String::new(), ..first.clone() };
     vec![translated, other, first]
+}
+
+pub(crate) fn affinities() -> Vec<Affinity> {
+    let by_address = Affinity {
+        client: "10.0.1.5".into(),
+        kind: "address".into(),
+        service: "default/web:http".into(),
+        service_id: 12,
+        backend: "10.0.2.9".into(),
+        backend_port: 8080,
+        client_pod: "default/client".into(),
+        backend_pod: "default/web-9".into(),
+        since_seconds: 100,
+        expires_seconds: 10_700,
+    };
+    let by_socket = Affinity {
+        client: "4711".into(),
+        kind: "socket".into(),
+        service: "kube-system/dns".into(),
+        service_id: 3,
+        backend: String::new(),
+        backend_port: 0,
+        client_pod: String::new(),
+        backend_pod: String::new(),
+        since_seconds: 3,
+        expires_seconds: 117,
+    };
+    vec![by_socket, by_address]
 }
 
 pub(crate) fn endpoints() -> Vec<PodEndpoint> {

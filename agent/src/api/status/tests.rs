@@ -36,7 +36,16 @@ fn kernel() -> Kernel {
 fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
     let uptime = Duration::from_secs(7_300);
-    let facts = Facts { state, kernel: &kernel(), pods: &[], uptime, now, tracing: 1 };
+    let facts = Facts {
+        state,
+        kernel: &kernel(),
+        pods: &[],
+        uptime,
+        now,
+        nat_ports: (1024, 29_999),
+        repairs: &[],
+        tracing: 1,
+    };
     let parts = facts.response().subsystems;
     parts.into_iter().map(|part| (part.name.clone(), part.state(), part.text)).collect()
 }
