@@ -1,5 +1,6 @@
 //! The command tree.
 
+pub(crate) mod conntrack;
 mod trace;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use conntrack::{AffinityCommand, ConntrackCommand, NatCommand};
 pub(crate) use trace::Trace;
 
 /// See and trace what Fairway does with a node's traffic.
@@ -121,6 +123,12 @@ pub(crate) enum Command {
     /// Translated connections
     #[command(visible_alias = "ct", subcommand)]
     Conntrack(ConntrackCommand),
+    /// Backends that clients keep
+    #[command(alias = "affinities", subcommand)]
+    Affinity(AffinityCommand),
+    /// Connections whose source is translated
+    #[command(subcommand)]
+    Nat(NatCommand),
     /// Pods of this node
     #[command(visible_alias = "ep", alias = "endpoints", subcommand)]
     Endpoint(EndpointCommand),
@@ -184,19 +192,6 @@ pub(crate) enum BackendCommand {
     List,
 }
 
-/// Verbs of `conntrack`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConntrackCommand {
-    /// List translated connections
-    #[command(
-        visible_alias = "ls",
-        before_help = "Examples:
-  fairway conntrack list
-  fairway ct list -n default -o json | jq '.items | length'"
-    )]
-    List,
-}
-
 /// Verbs of `endpoint`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EndpointCommand {
@@ -254,9 +249,16 @@ mod tests {
 
     #[test]
     fn nouns_are_accepted_in_singular_plural_and_short_form() {
-        for words in
-            ["service list", "services list", "svc list", "backends list", "ct list", "endpoints ls", "drop"]
-        {
+        for words in [
+            "service list",
+            "services list",
+            "svc list",
+            "backends list",
+            "ct list",
+            "affinity ls",
+            "endpoints ls",
+            "drop",
+        ] {
             let words = std::iter::once("fairway").chain(words.split(' '));
             assert!(command().try_get_matches_from(words.clone()).is_ok(), "{:?}", words.collect::<Vec<_>>());
         }

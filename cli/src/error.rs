@@ -50,6 +50,8 @@ pub(crate) enum Error {
     NeedsAgent(&'static str),
     #[error("a namespace cannot be selected with `--from kernel`: the maps hold no names")]
     NamesNeedAgent,
+    #[error("every connection of this node would be ended: give a filter, or --all")]
+    FlushAll,
     #[error("there is no reason `{0}`")]
     NoSuchReason(String),
     #[error("the agent ended the trace")]
@@ -82,7 +84,7 @@ impl Error {
                 _ => exit::NEGATIVE,
             },
             Error::NoSuchReason(_) => exit::NOT_FOUND,
-            Error::NeedsAgent(_) | Error::NamesNeedAgent => exit::USAGE,
+            Error::NeedsAgent(_) | Error::NamesNeedAgent | Error::FlushAll => exit::USAGE,
             Error::Kernel { .. } | Error::Start(_) => exit::NEGATIVE,
             Error::Write(_) | Error::Json(_) | Error::Yaml(_) => exit::NEGATIVE,
         }
@@ -120,6 +122,7 @@ impl Error {
                 &["systemctl status fairway-agent", "give --bpf-root if the agent was given another one"]
             }
             Error::NeedsAgent(_) | Error::NamesNeedAgent => &["leave out `--from kernel`"],
+            Error::FlushAll => &["fairway conntrack flush --dry-run --svc NAMESPACE/NAME"],
             Error::NoSuchReason(_) => &["fairway drops explain   # lists all reasons"],
             Error::Agent(status) if status.code() == tonic::Code::NotFound => {
                 &["fairway service list; fairway endpoint list"]

@@ -1,16 +1,20 @@
 //! The listings: what one line of each holds, from the agent's answer and from the pinned maps.
 
+mod affinity;
 mod backend;
 mod connection;
 mod drops;
 mod endpoint;
 mod frontend;
+mod translation;
 
+pub(crate) use affinity::Affinity;
 pub(crate) use backend::Backend;
 pub(crate) use connection::Connection;
 pub(crate) use drops::{Count, Explanation};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use frontend::{Frontend, with_backends};
+pub(crate) use translation::Translation;
 
 use fairway_proto::control::Protocol;
 

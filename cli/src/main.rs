@@ -1,6 +1,7 @@
 //! `fairway`: state and trace of a node's data path, for people and scripts.
 
 mod args;
+mod conntrack;
 mod error;
 mod list;
 mod output;

@@ -5,9 +5,9 @@ use fairway_common::Reason;
 use serde::Serialize;
 
 use crate::args::{
-    self, BackendCommand, Cli, Command, ConntrackCommand, DropsCommand, EndpointCommand, Format, Global,
-    ServiceCommand,
+    self, BackendCommand, Cli, Command, DropsCommand, EndpointCommand, Format, Global, ServiceCommand,
 };
+use crate::conntrack;
 use crate::error::{Error, exit};
 use crate::list::{self, Explanation};
 use crate::output::{Object, Output, Row};
@@ -34,9 +34,9 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<u8, Error> {
         Command::Backend(BackendCommand::List) => {
             print(global, output, Source::open(global).await?.backends().await?)?;
         }
-        Command::Conntrack(ConntrackCommand::List) => {
-            print(global, output, Source::open(global).await?.connections().await?)?;
-        }
+        Command::Conntrack(command) => return conntrack::run(global, command, output).await,
+        Command::Affinity(command) => conntrack::affinity(global, command, output).await?,
+        Command::Nat(command) => conntrack::nat(global, command, output).await?,
         Command::Endpoint(EndpointCommand::List) => {
             print(global, output, Source::open(global).await?.endpoints().await?)?;
         }
@@ -52,7 +52,7 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<u8, Error> {
 }
 
 /// Sorts, and keeps what belongs to the namespace.
-fn select<R: Row>(global: &Global, mut rows: Vec<R>) -> Vec<R> {
+pub(crate) fn select<R: Row>(global: &Global, mut rows: Vec<R>) -> Vec<R> {
     if let Some(namespace) = &global.namespace {
         rows.retain(|row| row.in_namespace(namespace));
     }
@@ -60,7 +60,8 @@ fn select<R: Row>(global: &Global, mut rows: Vec<R>) -> Vec<R> {
     rows
 }
 
-fn print<R: Row>(global: &Global, output: &Output, rows: Vec<R>) -> Result<(), Error> {
+/// Writes what belongs to the namespace, sorted.
+pub(crate) fn print<R: Row>(global: &Global, output: &Output, rows: Vec<R>) -> Result<(), Error> {
     output.write(&output.list(&select(global, rows))?)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use kernel::Kernel;
 
 use crate::args::{self, Global};
 use crate::error::Error;
-use crate::list::{Backend, Connection, Count, Endpoint, Frontend};
+use crate::list::{Affinity, Backend, Connection, Count, Endpoint, Frontend};
 use crate::status::Status;
 
 /// A source of state.
@@ -66,6 +66,22 @@ impl Source {
         match self {
             Self::Agent(agent) => agent.connections().await,
             Self::Kernel(kernel) => kernel.connections(),
+        }
+    }
+
+    /// Ends connections; returns how many were there.
+    pub(crate) async fn flush(&mut self, connections: &[Connection]) -> Result<usize, Error> {
+        match self {
+            Self::Agent(agent) => agent.flush(connections).await,
+            Self::Kernel(kernel) => kernel.flush(connections),
+        }
+    }
+
+    /// The backends that clients keep.
+    pub(crate) async fn affinities(&mut self) -> Result<Vec<Affinity>, Error> {
+        match self {
+            Self::Agent(agent) => agent.affinities().await,
+            Self::Kernel(kernel) => kernel.affinities(),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
+use fairway_datapath::ConnectionKey;
+use fairway_proto::control::Protocol;
 use fairway_proto::node;
 use serde::Serialize;
 
@@ -14,23 +16,27 @@ use crate::style;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Connection {
-    protocol: String,
-    source: String,
-    source_port: u32,
-    frontend: String,
-    frontend_port: u32,
-    backend: String,
-    backend_port: u32,
+    pub(crate) protocol: String,
+    pub(crate) source: String,
+    pub(crate) source_port: u32,
+    pub(crate) frontend: String,
+    pub(crate) frontend_port: u32,
+    pub(crate) backend: String,
+    pub(crate) backend_port: u32,
     /// The source that the backend sees; absent: the client's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    nat_source: Option<String>,
+    pub(crate) nat_source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nat_source_port: Option<u32>,
-    state: String,
-    idle_seconds: u32,
-    expires_seconds: u32,
+    pub(crate) nat_source_port: Option<u32>,
+    pub(crate) state: String,
+    pub(crate) idle_seconds: u32,
+    pub(crate) expires_seconds: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<String>,
+    pub(crate) service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_pod: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backend_pod: Option<String>,
 }
 
 impl From<node::Connection> for Connection {
@@ -50,6 +56,8 @@ impl From<node::Connection> for Connection {
             idle_seconds: connection.idle_seconds,
             expires_seconds: connection.expires_seconds,
             service: known(connection.service),
+            source_pod: known(connection.source_pod),
+            backend_pod: known(connection.backend_pod),
         }
     }
 }
@@ -76,7 +84,37 @@ impl From<fairway_datapath::Connection> for Connection {
             idle_seconds: whole(connection.idle),
             expires_seconds: whole(connection.expires),
             service: None,
+            source_pod: None,
+            backend_pod: None,
         }
+    }
+}
+
+impl Connection {
+    /// What tells it from all others, for the maps.
+    pub(crate) fn key(&self) -> Option<ConnectionKey> {
+        let end = |address: &str, port: u32| Some((address.parse().ok()?, u16::try_from(port).ok()?));
+        Some(ConnectionKey {
+            protocol: u8::try_from(self.protocol_number()).ok()?,
+            source: end(&self.source, self.source_port)?,
+            frontend: end(&self.frontend, self.frontend_port)?,
+        })
+    }
+
+    /// What tells it from all others, for the agent.
+    pub(crate) fn message(&self) -> node::ConnectionKey {
+        node::ConnectionKey {
+            protocol: self.protocol_number(),
+            source: self.source.clone(),
+            source_port: self.source_port,
+            frontend: self.frontend.clone(),
+            frontend_port: self.frontend_port,
+        }
+    }
+
+    fn protocol_number(&self) -> i32 {
+        let named = Protocol::from_str_name(&self.protocol).map(i32::from);
+        named.or_else(|| self.protocol.parse().ok()).unwrap_or_default()
     }
 }
 
@@ -84,7 +122,7 @@ impl Row for Connection {
     const KIND: &'static str = "ConnectionList";
     const COLUMNS: &'static [&'static str] =
         &["PROTO", "SRC", "VIP", "BACKEND", "STATE", "IDLE", "EXPIRES", "SERVICE"];
-    const WIDE: &'static [&'static str] = &["SNAT"];
+    const WIDE: &'static [&'static str] = &["SNAT", "SRC-POD", "BACKEND-POD"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -101,7 +139,11 @@ impl Row for Connection {
 
     fn wide_cells(&self) -> Vec<String> {
         let snat = self.nat_source.as_deref().zip(self.nat_source_port);
-        vec![snat.map_or("-".to_owned(), |(address, port)| style::socket(address, port))]
+        vec![
+            snat.map_or("-".to_owned(), |(address, port)| style::socket(address, port)),
+            style::name_or_dash(self.source_pod.as_deref()),
+            style::name_or_dash(self.backend_pod.as_deref()),
+        ]
     }
 
     fn in_namespace(&self, namespace: &str) -> bool {

@@ -10,13 +10,16 @@ use tonic::{Response, Streaming};
 
 use super::Drops;
 use crate::error::Error;
-use crate::list::{Backend, Connection, Count, Endpoint, Frontend};
+use crate::list::{Affinity, Backend, Connection, Count, Endpoint, Frontend};
 use crate::status::Status;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer: 65 536 frontends with their backends fit well within it.
 const LARGEST: usize = 256 << 20;
+
+/// Connections named in one message.
+const BATCH: usize = 4096;
 
 /// A connection to the agent.
 pub(crate) struct Agent {
@@ -62,6 +65,20 @@ impl Agent {
     pub(super) async fn endpoints(&mut self) -> Result<Vec<Endpoint>, Error> {
         let call = self.client.list_endpoints(node::ListEndpointsRequest {});
         Ok(answer(&self.socket, call).await?.endpoints.into_iter().map(Endpoint::from).collect())
+    }
+
+    pub(super) async fn flush(&mut self, connections: &[Connection]) -> Result<usize, Error> {
+        let batches = connections.chunks(BATCH).map(|batch| node::FlushConntrackRequest {
+            connections: batch.iter().map(Connection::message).collect(),
+        });
+        let call = self.client.flush_conntrack(futures::stream::iter(batches.collect::<Vec<_>>()));
+        let ended = answer(&self.socket, call).await?.ended;
+        Ok(usize::try_from(ended).unwrap_or(usize::MAX))
+    }
+
+    pub(super) async fn affinities(&mut self) -> Result<Vec<Affinity>, Error> {
+        let call = self.client.list_affinity(node::ListAffinityRequest {});
+        Ok(answer(&self.socket, call).await?.affinities.into_iter().map(Affinity::from).collect())
     }
 
     pub(super) async fn drops(&mut self) -> Result<Drops, Error> {

@@ -7,7 +7,7 @@ use fairway_datapath::table::Frontend as Value;
 
 use super::Drops;
 use crate::error::Error;
-use crate::list::{Backend, Connection, Count, Endpoint, Frontend};
+use crate::list::{Affinity, Backend, Connection, Count, Endpoint, Frontend};
 use crate::status::Status;
 
 /// The maps below a directory on bpffs.
@@ -44,6 +44,16 @@ impl Kernel {
 
     pub(super) fn connections(&self) -> Result<Vec<Connection>, Error> {
         Ok(self.read(self.maps.connections())?.into_iter().map(Connection::from).collect())
+    }
+
+    pub(super) fn flush(&mut self, connections: &[Connection]) -> Result<usize, Error> {
+        let ended = self.maps.tracker().flush(connections.iter().filter_map(Connection::key));
+        self.read(ended)
+    }
+
+    pub(super) fn affinities(&mut self) -> Result<Vec<Affinity>, Error> {
+        let affinities = self.maps.tracker().affinities();
+        Ok(self.read(affinities)?.into_iter().map(Affinity::from).collect())
     }
 
     pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {

@@ -13,6 +13,20 @@ pub(crate) struct Status {
     pub(super) maps: Vec<Map>,
 }
 
+impl Status {
+    /// Entries that the tables of connections can hold, IPv4's and IPv6's.
+    pub(crate) fn conntrack_capacities(&self) -> [u64; 2] {
+        ["CONNTRACK4", "CONNTRACK6"]
+            .map(|name| self.maps.iter().find(|map| map.name == name).map_or(0, |map| map.capacity))
+    }
+
+    /// First and last source port for connections that are sent on; the maps alone do not say.
+    pub(crate) fn nat_ports(&self) -> Option<(u32, u32)> {
+        let ports = self.agent.as_ref()?.nat_ports;
+        (ports.0 != 0).then_some(ports)
+    }
+}
+
 /// What the agent says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +40,8 @@ pub(super) struct Agent {
     pub(super) endpoints: u64,
     pub(super) subsystems: Vec<Subsystem>,
     pub(super) programs: Vec<Program>,
+    #[serde(skip)]
+    pub(super) nat_ports: (u32, u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,6 +108,7 @@ impl From<node::StatusResponse> for Status {
             endpoints: status.endpoints,
             subsystems: subsystems.collect(),
             programs: programs.collect(),
+            nat_ports: (status.nat_port_first, status.nat_port_last),
         };
         Self { agent: Some(agent), maps: maps.collect() }.sorted()
     }
