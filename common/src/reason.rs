@@ -85,7 +85,7 @@ reasons! {
     14 Fragment "fragment" Drop "part of a fragmented packet that would have to be translated" "lower the sender's MTU";
     15 RewriteFailed "rewrite-failed" Drop "the kernel refused to change the packet" "";
     16 NoRoute "no-route" Drop "the node has no route to the backend" "ip route get BACKEND";
-    17 TtlExceeded "ttl-exceeded" Drop "the packet's time to live ran out" "is there a routing loop?";
+    17 TtlExceeded "ttl-exceeded" Reject "the packet's time to live ran out: the sender was told" "is there a routing loop?";
     18 UnsupportedProtocol "unsupported-protocol" Drop "the Service address has no port of this protocol that Fairway can translate" "";
     19 SpoofedSource "spoofed-source" Drop "a pod sent a packet from an address that is not its own" "which pod: fairway trace --drops; does its program bind to a foreign address?";
     20 SourceNotAllowed "source-not-allowed" Drop "the client is outside the Service's loadBalancerSourceRanges" "kubectl get service -o jsonpath={.spec.loadBalancerSourceRanges}";

@@ -23,12 +23,14 @@ pub trait Ip: Family {
     const LENGTH: (usize, usize);
     /// Where the time to live stands.
     const TTL: usize;
-    /// Bytes of a packet that an ICMP error repeats: the header and the ports behind it.
-    const QUOTED: usize = Self::HEADER + 8;
     /// The protocol number of ICMP.
     const ICMP: u8;
     /// Type and code of "port unreachable" (RFC 792, RFC 4443).
     const PORT_UNREACHABLE: [u8; 2];
+    /// Those of "fragmentation needed", "packet too big".
+    const TOO_BIG: [u8; 2];
+    /// Those of "time exceeded in transit".
+    const TIME_EXCEEDED: [u8; 2];
     /// For `bpf_fib_lookup`.
     const AF: u8;
 
@@ -48,6 +50,12 @@ pub trait Ip: Family {
     fn node_address() -> Self;
     /// Whether an address is in the range that Services get theirs from.
     fn in_service_range(self) -> bool;
+    /// Whether an ICMP type is an error, which quotes a packet.
+    fn is_error(kind: u8) -> bool;
+    /// Whether an address means nothing beyond its link.
+    fn is_link_local(self) -> bool;
+    /// Whether a packet to the address stays on its link, or is for many.
+    fn is_near(self) -> bool;
     /// Writes a header without options, checksum included, for `payload` bytes of `protocol`.
     fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16);
     /// Where the checksum of the IP header stands, if it has one.
@@ -61,6 +69,8 @@ impl Ip for V4 {
     const TTL: usize = 8;
     const ICMP: u8 = 1;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+    const TOO_BIG: [u8; 2] = [3, 4];
+    const TIME_EXCEEDED: [u8; 2] = [11, 0];
     const AF: u8 = AF_INET;
     const CHECKSUM: Option<usize> = Some(10);
 
@@ -96,6 +106,19 @@ impl Ip for V4 {
     fn in_service_range(self) -> bool {
         let (range, mask) = (settings::services_v4(), settings::services_mask_v4());
         mask[0] != 0 && self[0] & mask[0] == range[0]
+    }
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        // Unreachable, source quench, time exceeded, parameter problem.
+        matches!(kind, 3 | 4 | 11 | 12)
+    }
+    #[inline(always)]
+    fn is_link_local(self) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn is_near(self) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -135,6 +158,8 @@ impl Ip for V6 {
     const TTL: usize = 7;
     const ICMP: u8 = 58;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
+    const TOO_BIG: [u8; 2] = [2, 0];
+    const TIME_EXCEEDED: [u8; 2] = [3, 0];
     const AF: u8 = AF_INET6;
     const CHECKSUM: Option<usize> = None;
 
@@ -174,6 +199,20 @@ impl Ip for V6 {
             && self[1] & mask[1] == range[1]
             && self[2] & mask[2] == range[2]
             && self[3] & mask[3] == range[3]
+    }
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        matches!(kind, 1..=4)
+    }
+    #[inline(always)]
+    fn is_link_local(self) -> bool {
+        let unspecified = self[0] | self[1] | self[2] | self[3] == 0;
+        unspecified || u32::from_be(self[0]) >> 22 == 0xfe80 >> 6
+    }
+    #[inline(always)]
+    fn is_near(self) -> bool {
+        let word = u32::from_be(self[0]);
+        word >> 24 == 0xff || word >> 22 == 0xfe80 >> 6
     }
 
     #[inline(always)]

@@ -1,28 +1,41 @@
 //! The packet, parsed: offsets and values, never pointers, so that nothing dangles after a rewrite.
 //!
-//! This is the only file with raw packet pointers.
+//! This is the only room with raw packet pointers.
+
+mod write;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{
-    bpf_csum_diff, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes,
-    bpf_skb_pull_data, bpf_skb_store_bytes,
-};
+use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_skb_pull_data};
 use fairway_common::conntrack::Tuple;
 use fairway_common::{Reason, TCP, UDP};
 
-use crate::ip::{Ip, checksum_offset};
+pub use self::write::ZERO_MEANS_NONE;
+use crate::ip::Ip;
 use crate::stage::deliver::PASS;
 
 /// Bytes of the Ethernet header: every device of a node or pod has one.
 pub const ETHERNET: usize = 14;
-/// `BPF_F_PSEUDO_HDR`: the change is part of the pseudo header.
-const PSEUDO_HEADER: u64 = 1 << 4;
-/// `BPF_F_MARK_MANGLED_0`: a UDP checksum of zero means none and stays zero (S94).
-const ZERO_MEANS_NONE: u64 = 1 << 5;
 /// `PACKET_HOST`.
 const PACKET_HOST: u32 = 0;
 /// Most IPv6 extension headers that are walked.
 const EXTENSIONS: usize = 6;
+
+/// Bytes of a TCP header without options, and of a UDP header.
+const TCP_HEADER: usize = 20;
+
+/// What a packet is a part of.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole packet.
+    Whole,
+    /// The first fragment of one: it has the ports.
+    First,
+    /// Another fragment: it has none.
+    Later,
+    /// An ICMP error, which quotes a packet that somebody could not deliver.
+    Error,
+}
 
 /// A packet of one family: what the stages need of it.
 pub struct Packet<A> {
@@ -38,10 +51,12 @@ pub struct Packet<A> {
     pub tcp_flags: u8,
     /// Time to live.
     pub ttl: u8,
-    /// Part of a fragmented packet.
-    pub fragment: bool,
+    /// Whole or not.
+    pub kind: Kind,
     /// The id of the Service port that it belongs to, once known.
     pub service: u32,
+    /// Where it does not fit the next link: the bytes of an IP packet that do.
+    pub mtu: u32,
     /// What the program will return.
     pub verdict: i32,
 }
@@ -111,6 +126,17 @@ fn pull(skb: *mut __sk_buff, wanted: usize) {
 pub trait Parse: Ip {
     /// Finds the transport header: protocol, offset, and whether it is a fragment.
     fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason>;
+    /// The same in a packet that stands in another one at `start`, as [`extensions`] packs it.
+    fn quoted(skb: *mut __sk_buff, start: usize) -> u64;
+}
+
+/// Whether a length of the IP header is one that the packet can have: the device may have padded it, and what is cut
+/// into segments later may be longer than the field can say, which then holds zero.
+#[inline(always)]
+fn plausible(skb: *mut __sk_buff, header: usize, total: u32) -> bool {
+    let longest = length(skb).wrapping_sub(ETHERNET as u32);
+    // SAFETY: a field of the context.
+    total >= header as u32 && total <= longest || total == 0 && unsafe { (*skb).gso_size != 0 }
 }
 
 /// Part of a fragmented packet.
@@ -126,6 +152,9 @@ impl Parse for fairway_common::V4 {
         if version >> 4 != 4 || header < Self::HEADER {
             return Err(Reason::Malformed);
         }
+        if !plausible(skb, header, u16::from_be(read(skb, ETHERNET + 2)?) as u32) {
+            return Err(Reason::Malformed);
+        }
         let fragment = u16::from_be(read(skb, ETHERNET + 6)?);
         let mut bits = 0;
         if fragment & 0x3fff != 0 {
@@ -136,6 +165,20 @@ impl Parse for fairway_common::V4 {
         }
         Ok((read(skb, ETHERNET + 9)?, ETHERNET + header, bits))
     }
+
+    #[inline(always)]
+    fn quoted(skb: *mut __sk_buff, start: usize) -> u64 {
+        let mut header = [0u8; 12];
+        // SAFETY: the helper checks the bounds.
+        let failed =
+            unsafe { bpf_skb_load_bytes(skb.cast(), start as u32, header.as_mut_ptr().cast(), 12) } != 0;
+        let later = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+        if failed || later || header[0] >> 4 != 4 || header[0] & 0xf < 5 {
+            return u64::MAX;
+        }
+        let transport = start + (((header[0] & 0xf) as usize) << 2);
+        (transport as u64) << 16 | header[9] as u64
+    }
 }
 
 impl Parse for fairway_common::V6 {
@@ -144,11 +187,16 @@ impl Parse for fairway_common::V6 {
         if read::<u8>(skb, ETHERNET)? >> 4 != 6 {
             return Err(Reason::Malformed);
         }
+        // A length of zero is that of a packet longer than the field can say.
+        let payload = u16::from_be(read(skb, ETHERNET + 4)?) as u32;
+        if payload != 0 && payload + (ETHERNET + Self::HEADER) as u32 > length(skb) {
+            return Err(Reason::Malformed);
+        }
         let protocol = read(skb, ETHERNET + 6)?;
         if protocol == TCP || protocol == UDP {
             return Ok((protocol, ETHERNET + Self::HEADER, 0));
         }
-        let found = extensions(skb, protocol);
+        let found = extensions(skb, protocol, ETHERNET + Self::HEADER);
         if found == u64::MAX {
             return Err(Reason::Malformed);
         }
@@ -156,14 +204,27 @@ impl Parse for fairway_common::V6 {
         let offset = core::hint::black_box(found >> 16) as usize & 0x3ff;
         Ok((found as u8, offset, (found >> 8) as u8))
     }
+
+    #[inline(always)]
+    fn quoted(skb: *mut __sk_buff, start: usize) -> u64 {
+        let mut header = [0u8; 8];
+        // SAFETY: the helper checks the bounds.
+        let failed =
+            unsafe { bpf_skb_load_bytes(skb.cast(), start as u32, header.as_mut_ptr().cast(), 8) } != 0;
+        if failed || header[0] >> 4 != 6 {
+            return u64::MAX;
+        }
+        let found = extensions(skb, header[6], start + Self::HEADER);
+        if (found >> 8) as u8 & HEADLESS != 0 { u64::MAX } else { found }
+    }
 }
 
 /// Walks IPv6 extension headers: protocol, bits and offset packed into one integer, or `u64::MAX` when cut short.
 /// A function of its own, since few packets have any.
 #[inline(never)]
-fn extensions(skb: *mut __sk_buff, first: u8) -> u64 {
+fn extensions(skb: *mut __sk_buff, first: u8, start: usize) -> u64 {
     let mut protocol = first;
-    let mut offset = ETHERNET + 40;
+    let mut offset = start;
     let mut bits = 0u8;
     for _ in 0..EXTENSIONS {
         let mut header = [0u8; 4];
@@ -221,7 +282,8 @@ impl<A: Parse> Packet<A> {
             transport: 0,
             tcp_flags: 0,
             ttl: 0,
-            fragment: false,
+            kind: Kind::Whole,
+            mtu: 0,
             service: 0,
             verdict: PASS,
         }
@@ -239,12 +301,31 @@ impl<A: Parse> Packet<A> {
         self.tuple.protocol = protocol;
         self.transport = offset;
         self.ttl = read(skb, ETHERNET + A::TTL)?;
-        self.fragment = bits & FRAGMENT != 0;
-        if bits & HEADLESS == 0 && (protocol == TCP || protocol == UDP) {
-            self.read_ports(offset != ETHERNET + A::HEADER)?;
+        if bits & FRAGMENT != 0 {
+            self.kind = if bits & HEADLESS != 0 { Kind::Later } else { Kind::First };
+        }
+        if self.kind != Kind::Later {
+            if protocol == TCP || protocol == UDP {
+                self.read_ports(offset != ETHERNET + A::HEADER)?;
+            } else if protocol == A::ICMP {
+                self.read_icmp();
+            }
         }
         self.original = self.tuple;
         Ok(())
+    }
+
+    /// Sees whether an ICMP packet is an error.
+    #[inline(always)]
+    fn read_icmp(&mut self) {
+        let mut kind = 0u8;
+        // SAFETY: the helper checks the bounds.
+        let found = unsafe {
+            bpf_skb_load_bytes(self.skb.cast(), self.transport as u32, (&raw mut kind).cast(), 1) == 0
+        };
+        if found && self.kind == Kind::Whole && A::is_error(kind) {
+            self.kind = Kind::Error;
+        }
     }
 
     #[inline(always)]
@@ -252,11 +333,21 @@ impl<A: Parse> Packet<A> {
         if options {
             pull(self.skb, self.transport + 20);
         }
-        let ports: [u16; 2] = read(self.skb, self.transport)?;
-        self.tuple.source_port = ports[0];
-        self.tuple.destination_port = ports[1];
         if self.tuple.protocol == TCP {
-            self.tcp_flags = read(self.skb, self.transport + 13)?;
+            let words: [u16; TCP_HEADER / 2] = read(self.skb, self.transport)?;
+            (self.tuple.source_port, self.tuple.destination_port) = (words[0], words[1]);
+            // Header length and flags.
+            let [length, flags] = words[6].to_ne_bytes();
+            if length >> 4 < 5 {
+                return Err(Reason::Malformed);
+            }
+            self.tcp_flags = flags;
+        } else {
+            let words: [u16; 4] = read(self.skb, self.transport)?;
+            (self.tuple.source_port, self.tuple.destination_port) = (words[0], words[1]);
+            if u16::from_be(words[2]) < 8 {
+                return Err(Reason::Malformed);
+            }
         }
         Ok(())
     }
@@ -267,81 +358,30 @@ impl<A: Parse> Packet<A> {
         self.tuple.destination_port != 0
     }
 
-    /// Rewrites addresses and ports, and the checksums over them.
+    /// Whether routers may not cut the packet into fragments.
     #[inline(always)]
-    pub fn rewrite(&mut self, to: &Tuple<A>) -> Result<(), Reason> {
-        let skb = self.skb;
-        let size = 2 * size_of::<A>() as u32;
-        let checksum = (self.transport + checksum_offset(self.tuple.protocol)) as u32;
-        let flags = if self.tuple.protocol == UDP { ZERO_MEANS_NONE } else { 0 };
-        // SAFETY: source and destination of a tuple are neighbours, and so are its ports; the helpers check bounds.
-        let failed = unsafe {
-            let old = (&raw const self.tuple.source).cast_mut().cast::<u32>();
-            let new = (&raw const to.source).cast_mut().cast::<u32>();
-            let difference = bpf_csum_diff(old, size, new, size, 0) as u64;
-            let old_ports = (&raw const self.tuple.source_port).cast::<u32>().read() as u64;
-            let new_ports = (&raw const to.source_port).cast::<u32>().read() as u64;
-            let mut failed = bpf_l4_csum_replace(skb, checksum, 0, difference, flags | PSEUDO_HEADER);
-            failed |= bpf_l4_csum_replace(skb, checksum, old_ports, new_ports, flags | 4);
-            if let Some(offset) = A::CHECKSUM {
-                failed |= bpf_l3_csum_replace(skb, (ETHERNET + offset) as u32, 0, difference, 0);
-            } else {
-                // Without a header checksum the addresses and the transport checksum cancel out in a sum that the
-                // device made over the whole packet; the helper has counted the latter alone.
-                bpf_csum_update(skb, difference as u32);
-            }
-            failed |= bpf_skb_store_bytes(skb, (ETHERNET + A::ADDRESSES) as u32, new.cast(), size, 0);
-            let ports = (&raw const to.source_port).cast_mut();
-            failed | bpf_skb_store_bytes(skb, self.transport as u32, ports.cast(), 4, 0)
-        };
-        if failed != 0 {
-            return Err(Reason::RewriteFailed);
+    pub fn stays_whole(&self) -> bool {
+        if A::CHECKSUM.is_none() {
+            return true;
         }
-        self.tuple = *to;
-        Ok(())
+        read::<u16>(self.skb, ETHERNET + 6).is_ok_and(|word| u16::from_be(word) & 0x4000 != 0)
     }
 
-    /// Addresses the packet to the device it is leaving by.
+    /// Bytes of the longest IP packet that this one goes out as: large ones are cut into segments by the device.
     #[inline(always)]
-    pub fn link_to_self(&mut self) -> Result<(), Reason> {
-        let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
-        // SAFETY: bounds checked by `at`.
-        unsafe {
-            let own = addresses.read()[1];
-            addresses.write([own, own]);
-        }
-        Ok(())
-    }
-
-    /// Writes the link addresses.
-    #[inline(always)]
-    pub fn link(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
-        // SAFETY: bounds checked by `at`.
-        unsafe { addresses.write([destination, source]) };
-        Ok(())
-    }
-
-    /// One hop: counts the time to live down and writes the link addresses. The caller has checked the time to live.
-    #[inline(always)]
-    pub fn hop(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        self.link(source, destination)?;
-        let ttl = at::<u8>(self.skb, ETHERNET + A::TTL).ok_or(Reason::Malformed)?;
-        // SAFETY: bounds checked by `at`.
-        unsafe { *ttl = self.ttl.wrapping_sub(1) };
-        if let Some(offset) = A::CHECKSUM {
-            let checksum = at::<u16>(self.skb, ETHERNET + offset).ok_or(Reason::Malformed)?;
-            // RFC 1141: one less in the high byte of a word is 0x0100 more in the sum.
-            // SAFETY: bounds checked by `at`.
-            unsafe {
-                let sum = checksum.read() as u32 + u16::to_be(0x0100) as u32;
-                checksum.write((sum + (sum >> 16)) as u16);
-            }
+    pub fn longest(&self) -> u16 {
+        // SAFETY: a field of the context.
+        let segment = unsafe { (*self.skb).gso_size };
+        let bytes = if segment == 0 {
+            length(self.skb).wrapping_sub(ETHERNET as u32)
         } else {
-            // One less in the second byte of a word, for a sum that the device made over the whole packet.
-            // SAFETY: the kernel's context.
-            unsafe { bpf_csum_update(self.skb, u16::to_be(0xfffe) as u32) };
-        }
-        Ok(())
+            let header = if self.tuple.protocol == TCP {
+                read::<u8>(self.skb, self.transport + 12).map_or(TCP_HEADER as u32, |word| (word >> 4) as u32 * 4)
+            } else {
+                8
+            };
+            segment + header + (self.transport - ETHERNET) as u32
+        };
+        if bytes > 0xffff { 0xffff } else { bytes as u16 }
     }
 }

@@ -3,6 +3,8 @@
 pub mod affinity;
 pub mod conntrack;
 pub mod deliver;
+pub mod icmp;
 pub mod refuse;
 pub mod report;
 pub mod service;
+pub mod source;

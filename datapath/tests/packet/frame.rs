@@ -41,6 +41,10 @@ pub(crate) enum Body {
     },
     /// ICMP "port unreachable"; the payload is the quoted packet.
     Unreachable,
+    /// ICMP "fragmentation needed" or "packet too big", with the MTU.
+    TooBig(u16),
+    /// ICMP "time exceeded in transit".
+    TimeExceeded,
     /// ICMP echo request.
     Echo,
     /// Another protocol: the payload follows the IP header.
@@ -56,6 +60,8 @@ pub(crate) struct Frame {
     pub(crate) ttl: u8,
     pub(crate) id: u16,
     pub(crate) extra: Extra,
+    /// An IPv4 packet that routers may cut into fragments.
+    pub(crate) cuttable: bool,
     pub(crate) body: Body,
     pub(crate) payload: Vec<u8>,
 }
@@ -77,6 +83,11 @@ impl Frame {
 
     pub(crate) fn ttl(mut self, ttl: u8) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    pub(crate) fn may_be_cut(mut self) -> Self {
+        self.cuttable = true;
         self
     }
 
@@ -123,7 +134,7 @@ impl Frame {
                 let mut header =
                     Ipv4Header::new(0, self.ttl, IpNumber(0), source.octets(), destination.octets()).unwrap();
                 (header.identification, header.fragment_offset) = (self.id, offset);
-                (header.more_fragments, header.dont_fragment) = (more, !more && offset.value() == 0);
+                (header.more_fragments, header.dont_fragment) = (more, !self.cuttable && !more && offset.value() == 0);
                 if self.extra == Extra::Options {
                     header.options = Ipv4Options::try_from(&[0x94, 4, 0, 0, 1, 1, 1, 0][..]).unwrap();
                 }
@@ -157,6 +168,10 @@ impl Frame {
         }
     }
 
+    pub(crate) fn has_ports(&self) -> bool {
+        matches!(self.body, Body::Tcp { .. } | Body::Udp { .. })
+    }
+
     fn is_v4(&self) -> bool {
         self.source.is_ipv4()
     }
@@ -179,6 +194,18 @@ impl Frame {
                 builder.icmpv4_raw(3, 3, [0; 4]).write(&mut bytes, &self.payload)
             }
             Body::Unreachable => builder.icmpv6_raw(1, 4, [0; 4]).write(&mut bytes, &self.payload),
+            Body::TooBig(mtu) => {
+                let [high, low] = mtu.to_be_bytes();
+                let extra = [0, 0, high, low];
+                match self.is_v4() {
+                    true => builder.icmpv4_raw(3, 4, extra).write(&mut bytes, &self.payload),
+                    false => builder.icmpv6_raw(2, 0, extra).write(&mut bytes, &self.payload),
+                }
+            }
+            Body::TimeExceeded if self.is_v4() => {
+                builder.icmpv4_raw(11, 0, [0; 4]).write(&mut bytes, &self.payload)
+            }
+            Body::TimeExceeded => builder.icmpv6_raw(3, 0, [0; 4]).write(&mut bytes, &self.payload),
             Body::Echo if self.is_v4() => builder.icmpv4_echo_request(1, 2).write(&mut bytes, &self.payload),
             Body::Echo => builder.icmpv6_echo_request(1, 2).write(&mut bytes, &self.payload),
             Body::Other(protocol) => builder.write(&mut bytes, IpNumber(protocol), &self.payload),

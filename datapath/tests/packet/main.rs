@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod connections;
+mod errors;
 mod frame;
 mod netns;
 mod network;
@@ -15,6 +16,7 @@ mod refuse;
 mod service;
 mod shape;
 mod source_ports;
+mod spoof;
 mod table;
 mod tracing;
 mod world;

@@ -70,8 +70,9 @@ fn a_service_address_that_is_the_backends_own_passes() {
     each(|world| {
         let (client, node_port) = (world.client(4000), world.node(8080));
         world.put(node_port, &[node_port], &[node_port], 0);
-        let frame = world.frame(client, node_port);
-        world.rows([row("outside", FROM_NETWORK, &frame), row("inside", FROM_POD, &frame)]);
+        let outside = world.frame(client, node_port);
+        let inside = world.frame(world.pod(1, 4000), node_port);
+        world.rows([row("outside", FROM_NETWORK, outside), row("inside", FROM_POD, inside)]);
         world.expect_tracked(&[]);
     });
 }

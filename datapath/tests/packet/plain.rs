@@ -14,12 +14,15 @@ fn a_packet_for_nobody_passes_untouched_at_every_hook() {
         world.put(world.service(1), &[world.remote(1, 8080)], &[], 0);
         let mut other_port = world.service(1);
         other_port.set_port(81);
-        let frame = world.frame(world.client(4000), world.remote(1, 8080));
+        let sender = |world: &World, hook| {
+            if hook == FROM_POD { world.pod(1, 4000) } else { world.client(4000) }
+        };
         for hook in [FROM_POD, TO_POD, FROM_NETWORK, TO_NETWORK] {
+            let frame = world.frame(sender(world, hook), world.remote(1, 8080));
             world.row(row("another address", hook, &frame));
         }
         for hook in [FROM_POD, FROM_NETWORK, TO_NETWORK] {
-            let frame = world.frame(world.client(4000), other_port);
+            let frame = world.frame(sender(world, hook), other_port);
             world.row(row("another port of a Service address", hook, frame));
         }
         world.expect_tracked(&[]);

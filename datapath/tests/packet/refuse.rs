@@ -68,15 +68,33 @@ fn udp_to_a_service_without_endpoint_gets_port_unreachable_that_quotes_it() {
 }
 
 #[test]
-fn a_reset_and_a_packet_with_options_get_no_answer() {
-    each(|world| {
+fn a_reset_gets_no_answer() {
+    each_family(TCP, |world| {
         let (client, service) = (world.pod(1, 4000), world.service(1));
         world.put(service, &[], &[], 0);
         let frame = world.frame(client, service);
-        world.row(row("options", FROM_POD, frame.clone().extra(Extra::Options)).drops(NoBackend));
-        if world.protocol == TCP {
-            world.row(row("a reset", FROM_POD, frame.flags(tcp::RST)).drops(NoBackend));
-        }
+        world.row(row("a reset", FROM_POD, frame.flags(tcp::RST)).drops(NoBackend));
+    });
+}
+
+// S31, S32: also behind IP options.
+#[test]
+fn a_packet_with_options_is_refused_too() {
+    each(|world| {
+        let (client, service) = (world.pod(1, 4000), world.service(1));
+        world.put(service, &[], &[], 0);
+        let frame = world.frame(client, service).extra(Extra::Options);
+        let [sender, receiver] = frame.link;
+        let answer = world.frame(service, client).link([receiver, sender]).id(0);
+        let answer = if world.protocol == TCP {
+            // One byte for the SYN, seven of data.
+            let body = Body::Tcp { flags: tcp::RST | tcp::ACK, sequence: 0, acknowledgment: 1008 };
+            answer.body(body).payload(&[])
+        } else {
+            let quoted = frame.transport() + 8;
+            answer.body(Body::Unreachable).payload(&frame.build()[ETHERNET..quoted])
+        };
+        world.row(row("options", FROM_POD, &frame).redirects(answer).counts(NoBackend));
     });
 }
 
@@ -89,7 +107,7 @@ fn a_cut_tcp_header_to_a_service_without_endpoint_gets_no_answer() {
         let bytes = frame.build();
         for length in 14..20 {
             let cut = bytes[..frame.transport() + length].to_vec();
-            world.row(raw("cut", FROM_POD, cut).drops(if length < 14 { Malformed } else { NoBackend }));
+            world.row(raw("cut", FROM_POD, cut).drops(Malformed));
         }
     });
 }

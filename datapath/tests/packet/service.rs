@@ -1,7 +1,7 @@
 //! Pods that reach Services.
 
 use fairway_common::Reason::{
-    BackendMissing, NoRoute, ReplyTranslated, ServiceNew, SourceTranslated, Translated, TtlExceeded,
+    BackendMissing, ReplyTranslated, ServiceNew, SourceTranslated, Translated,
 };
 use fairway_common::TCP;
 use fairway_common::conntrack::{flags, tcp};
@@ -50,8 +50,8 @@ fn a_pod_reaches_a_backend_beside_it_and_its_replies_come_from_the_service() {
             row("reply", FROM_POD, &back)
                 .redirects(back.clone().between(service, pod).hop(World::to_pod(1)))
                 .counts(ReplyTranslated),
-            row("first, TTL 1: the kernel answers", FROM_POD, there.clone().ttl(1))
-                .passes_as(there.between(pod, backend).ttl(1))
+            row("again", FROM_POD, &there)
+                .redirects(there.clone().between(pod, backend).hop(World::to_pod(2)))
                 .counts(Translated),
         ]);
         world.expect_tracked(&[tracks((pod, service), (pod, backend), world.first(), world.first())]);
@@ -203,36 +203,6 @@ fn a_backend_whose_neighbour_is_unknown_is_resolved_by_the_kernel() {
                 .redirects(frame.clone().between(pod, world.unheard(8080)).hop([[0; 6]; 2]))
                 .counts(ServiceNew),
         );
-    });
-}
-
-// S86
-#[test]
-fn a_packet_too_big_for_its_route_is_left_to_the_kernel() {
-    each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
-        world.put(service, &[backend], &[], 0);
-        let frame = world.frame(pod, service).payload(&[1; 3000]);
-        world.row(
-            row("3000 bytes", FROM_POD, &frame)
-                .passes_as(frame.clone().between(pod, backend))
-                .counts(ServiceNew),
-        );
-    });
-}
-
-// S84
-#[test]
-fn a_translated_packet_that_cannot_be_sent_on_is_dropped_with_the_reason() {
-    each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
-        let frame = world.frame(pod, service);
-        world.put(service, &[world.remote(1, 8080)], &[], 0);
-        world.put(world.service(2), &[world.unreachable(8080)], &[], 0);
-        world.rows([
-            row("time is over", FROM_POD, frame.clone().ttl(1)).counts(ServiceNew).drops(TtlExceeded),
-            row("no route", FROM_POD, frame.between(pod, world.service(2))).counts(ServiceNew).drops(NoRoute),
-        ]);
     });
 }
 

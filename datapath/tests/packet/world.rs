@@ -256,6 +256,7 @@ impl World {
             ttl: 64,
             id: 7,
             extra: Extra::Nothing,
+            cuttable: false,
             body: if self.protocol == TCP { tcp } else { Body::Udp { checksum: true } },
             payload: b"payload".to_vec(),
         }

@@ -18,6 +18,7 @@ impl Direction for FromNetwork {
     const HOOK: Hook = Hook::FromNetwork;
     const SIDE: Side = Side::Outside;
     const BACK: u64 = 0;
+    const OF_A_POD: bool = false;
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
@@ -38,6 +39,7 @@ impl Direction for ToNetwork {
     const HOOK: Hook = Hook::ToNetwork;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = deliver::INGRESS;
+    const OF_A_POD: bool = false;
     const FROM_NODE: bool = true;
     const SERVICES: bool = true;
     const SHORTCUT: bool = false;

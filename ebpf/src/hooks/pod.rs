@@ -18,6 +18,7 @@ impl Direction for FromPod {
     const HOOK: Hook = Hook::FromPod;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = 0;
+    const OF_A_POD: bool = true;
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
@@ -38,6 +39,7 @@ impl Direction for ToPod {
     const HOOK: Hook = Hook::ToPod;
     const SIDE: Side = Side::Inside;
     const BACK: u64 = deliver::INGRESS;
+    const OF_A_POD: bool = false;
     const FROM_NODE: bool = true;
     const SERVICES: bool = false;
     const SHORTCUT: bool = false;

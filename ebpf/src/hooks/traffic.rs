@@ -8,11 +8,12 @@ use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, backend_flags};
 use fairway_common::{Reason, V4, V6};
 
-use crate::packet::{self, Packet, Parse};
-use crate::stage::deliver::{self, DROP, PASS};
+use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
+use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::service::{Client, Side};
-use crate::stage::{conntrack, refuse, report, service};
+use crate::stage::source::{self, Sender};
+use crate::stage::{conntrack, icmp, refuse, report, service};
 
 /// What a device's direction means for the stages.
 pub trait Direction {
@@ -22,6 +23,8 @@ pub trait Direction {
     const SIDE: Side;
     /// Flags of the redirect that brings an answer back to the sender.
     const BACK: u64;
+    /// Packets come from one pod, and must have one of its addresses.
+    const OF_A_POD: bool;
     /// Packets come from the node's own stack.
     const FROM_NODE: bool;
     /// New connections to Services start here.
@@ -54,15 +57,43 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
         report::packet(D::HOOK, reason, &packet);
         return DROP;
     }
-    if let Err(reason) = stages::<D, A>(&mut packet) {
+    let result = match stages::<D, A>(&mut packet) {
+        // In one place: the verifier walks what follows a call once for each.
+        Ok(Next::Send) => {
+            let pod = deliver::pod(packet.tuple.destination);
+            D::send(&mut packet, pod)
+        }
+        Ok(Next::Leave) => Ok(()),
+        Err(reason) => Err(reason),
+    };
+    if let Err(reason) = result {
         report::packet(D::HOOK, reason, &packet);
-        return DROP;
+        packet.verdict = DROP;
+        refuse::answer(&mut packet, reason, D::BACK);
     }
     packet.verdict
 }
 
+/// What becomes of a packet whose addresses are final.
+enum Next {
+    /// The program's verdict stands.
+    Leave,
+    /// It was translated: its way is looked up.
+    Send,
+}
+
 #[inline(always)]
-fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
+fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
+    let mut known = true;
+    if D::OF_A_POD {
+        match source::of_device(packet.skb, &packet.tuple) {
+            Sender::Pod => known = false,
+            Sender::Client => {}
+            // The kernel's business: nothing of it leaves the link.
+            Sender::Neighbour => return Ok(Next::Leave),
+            Sender::Stranger => return Err(Reason::SpoofedSource),
+        }
+    }
     let pod = if D::SHORTCUT { deliver::pod(packet.tuple.destination) } else { None };
     if let Some(pod) = pod
         && pod.flags & Pod::TRANSLATES == 0
@@ -70,21 +101,21 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> 
         return plain::<D, A>(packet, Some(pod));
     }
     if !packet.has_ports() {
-        return plain::<D, A>(packet, pod);
+        return without_ports::<D, A>(packet, pod);
     }
-    if let Some(entry) = conntrack::find(packet) {
+    if known && let Some(entry) = conntrack::find(packet) {
         packet.service = entry.service;
-        if packet.fragment {
+        if packet.kind == Kind::First {
             return Err(Reason::Fragment);
         }
         let reply = entry.flags & flags::REPLY != 0;
         packet.rewrite(&entry.to)?;
         let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
         report::packet(D::HOOK, reason, packet);
-        return D::send(packet, deliver::pod(packet.tuple.destination));
+        return Ok(Next::Send);
     }
     if !D::SERVICES {
-        return Ok(());
+        return Ok(Next::Leave);
     }
     let tuple = &packet.tuple;
     match service::find(tuple.destination, tuple.destination_port, tuple.protocol) {
@@ -95,39 +126,39 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> 
     }
 }
 
-/// A packet to the Services' range that no frontend is for: it never leaves the node (S35, S37).
+/// A packet whose connection only what it quotes can tell.
 #[inline(always)]
-fn unclaimed<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<(), Reason> {
-    if !packet.has_ports() || service::find(packet.tuple.destination, 0, 0).is_none() {
-        return Err(Reason::UnallocatedAddress);
+fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
+    if packet.kind == Kind::Error {
+        match icmp::translate(packet) {
+            0 => {}
+            1 => {
+                report::packet(D::HOOK, Reason::ErrorTranslated, packet);
+                return Ok(Next::Send);
+            }
+            _ => return Err(Reason::RewriteFailed),
+        }
     }
-    reject::<D, A>(packet, Reason::UndefinedPort)
+    plain::<D, A>(packet, pod)
 }
 
-/// Tells the sender that there is nothing.
+/// A packet that nobody translates. One to the Services' range that no frontend is for never leaves the node (S35, S37).
 #[inline(always)]
-fn reject<D: Direction, A: Parse>(packet: &mut Packet<A>, reason: Reason) -> Result<(), Reason> {
-    report::packet(D::HOOK, reason, packet);
-    packet.verdict = DROP;
-    let _ = refuse::answer(packet, D::BACK);
-    Ok(())
-}
-
-/// A packet that nobody translates.
-#[inline(always)]
-fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
-    match pod {
-        Some(pod) => D::send(packet, Some(pod)),
-        None if D::SERVICES && packet.tuple.destination.in_service_range() => unclaimed::<D, A>(packet),
-        None => Ok(()),
+fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
+    if let Some(pod) = pod {
+        D::send(packet, Some(pod))?;
+    } else if D::SERVICES && packet.tuple.destination.in_service_range() {
+        let known = packet.has_ports() && service::find(packet.tuple.destination, 0, 0).is_some();
+        return Err(if known { Reason::UndefinedPort } else { Reason::UnallocatedAddress });
     }
+    Ok(Next::Leave)
 }
 
 /// The first packet of a connection to a Service.
 #[inline(always)]
-fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<(), Reason> {
+fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
     packet.service = frontend.service;
-    if packet.fragment {
+    if packet.kind == Kind::First {
         return Err(Reason::Fragment);
     }
     if frontend.flags & Frontend::RANGES != 0 && !service::admits(frontend.service, &packet.tuple.source) {
@@ -143,26 +174,24 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         kind: kind::ADDRESS | (A::VERSION as u32) << 8,
         seconds: 0,
     };
-    let choice = match service::choose::<A>(frontend, D::SIDE, hash, &client) {
-        Ok(choice) => choice,
-        Err(Reason::NoBackend) => return reject::<D, A>(packet, Reason::NoBackend),
-        Err(reason) => return Err(reason),
-    };
+    let choice = service::choose::<A>(frontend, D::SIDE, hash, &client)?;
     if choice.backend.address == packet.tuple.destination
         && choice.backend.port == packet.tuple.destination_port
     {
         // The Service address is the backend's own: nothing to translate.
-        return Ok(());
+        return Ok(Next::Leave);
     }
     let mut to = packet.tuple;
-    to.source = source::<D, A>(packet, choice.backend);
+    to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
     conntrack::create(packet, &mut to, frontend.service, choice.id)?;
+    conntrack::translates(&to.destination);
+    conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     packet.rewrite(&to)?;
     report::packet(D::HOOK, reason, packet);
-    D::send(packet, deliver::pod(packet.tuple.destination))
+    Ok(Next::Send)
 }
 
 /// A new connection's source: the client's own where replies come back by themselves.
@@ -171,16 +200,13 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
 /// client sees the node (S72); a process of the node, for the kernel's input a liar when it claims an address of the
 /// node, shows the Service's address to other processes of the node.
 #[inline(always)]
-fn source<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A {
+fn shown<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A {
     let local = backend.flags & backend_flags::LOCAL != 0;
-    if settings::masquerade_all() {
-        return A::node_address();
-    }
-    if D::SIDE == Side::Outside && !local {
-        return A::node_address();
-    }
     if D::FROM_NODE && local && deliver::pod(backend.address).is_none() {
         return packet.tuple.destination;
+    }
+    if settings::masquerade_all() || D::SIDE == Side::Outside && !local {
+        return A::node_address();
     }
     if packet.tuple.source == backend.address { A::node_address() } else { packet.tuple.source }
 }

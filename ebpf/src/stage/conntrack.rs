@@ -140,14 +140,12 @@ pub fn create<A: Ip>(
         let _ = A::conntrack().remove(&key);
         return Err(Reason::ConntrackFull);
     }
-    translates(packet.tuple.source);
-    translates(to.destination);
     Ok(())
 }
 
-/// Notes that packets from and to a pod have to be looked up from now on.
-#[inline(always)]
-fn translates<A: Ip>(address: A) {
+/// Notes that packets from and to a pod have to be looked up from now on. Before the first packet leaves.
+#[inline(never)]
+pub fn translates<A: Ip>(address: &A) {
     if let Some(pod) = A::pods().get_ptr_mut(address) {
         // SAFETY: a live entry; the bit is only ever set.
         unsafe {

@@ -29,8 +29,8 @@ pub fn pod<A: Ip>(address: A) -> Option<&'static Pod> {
 #[inline(always)]
 pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
     if packet.ttl <= 1 {
-        // The kernel answers "time exceeded".
-        return Ok(());
+        // The kernel answers "time exceeded"; about a translated packet it would tell of addresses nobody knows.
+        return if packet.service == 0 { Ok(()) } else { Err(Reason::TtlExceeded) };
     }
     packet.hop(pod.node_mac, pod.pod_mac)?;
     // SAFETY: no pointers.
@@ -74,6 +74,8 @@ pub fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> 
     fib.family = A::AF;
     fib.l4_protocol = packet.tuple.protocol;
     fib.ifindex = packet::ifindex(packet.skb);
+    // With a length the kernel compares it with the route's MTU, and says that MTU.
+    fib.__bindgen_anon_1.tot_len = packet.longest();
     // The unions hold an address of either family; IPv4 takes the first word.
     fib.__bindgen_anon_3.ipv6_src = packet.tuple.source.to_wide();
     fib.__bindgen_anon_4.ipv6_dst = packet.tuple.destination.to_wide();
@@ -96,9 +98,14 @@ pub fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> 
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }
-    if result == BPF_FIB_LKUP_RET_FRAG_NEEDED as i64 && packet.tuple.source != A::node_address() {
-        // The kernel cuts it into fragments, or answers that it is too big.
-        return Ok(());
+    if result == BPF_FIB_LKUP_RET_FRAG_NEEDED as i64 {
+        // What may be cut, and has a source that the kernel believes, it cuts.
+        if !packet.stays_whole() && packet.tuple.source != A::node_address() {
+            return Ok(());
+        }
+        // SAFETY: both fields of the union are this number.
+        packet.mtu = unsafe { fib.__bindgen_anon_1.mtu_result } as u32;
+        return Err(Reason::TooBig);
     }
     if result == BPF_FIB_LKUP_RET_SUCCESS as i64 {
         packet.hop(fib.smac, fib.dmac)?;

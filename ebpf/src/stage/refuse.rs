@@ -1,4 +1,4 @@
-//! Answers for a Service without backends: TCP RST, or ICMP port unreachable (S31, S32).
+//! Answers to packets that go no further: TCP RST, or an ICMP error (S31, S32, S82, S84).
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{
@@ -8,28 +8,52 @@ use fairway_common::conntrack::{Tuple, tcp};
 use fairway_common::{Reason, TCP, V6};
 
 use crate::ip::Ip;
-use crate::packet::{ETHERNET, Packet};
+use crate::packet::{ETHERNET, Kind, Packet, Parse};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
+/// Most bytes of a packet that an ICMP error quotes: a header with options, and eight bytes of what it carries.
+const QUOTE: usize = 80;
 
-/// Turns the packet into its own refusal and sends it back; `flags` as for a redirect out of the packet's device.
+/// Turns a packet that was dropped for a reason into its sender's answer, if the reason has one, and sends it back;
+/// `flags` as for a redirect out of the packet's device.
 #[inline(always)]
-pub fn answer<A: Ip>(packet: &mut Packet<A>, flags: u64) -> Result<(), Reason> {
-    // A reset is not answered, and a header with options is not worth it.
-    if packet.tcp_flags & tcp::RST != 0 || packet.transport != ETHERNET + A::HEADER {
-        return Err(Reason::NoBackend);
-    }
-    let sent = if packet.tuple.protocol == TCP {
-        reset::<A>(packet.skb, &packet.tuple)
-    } else {
-        unreachable::<A>(packet.skb, &packet.tuple)
+pub fn answer<A: Parse>(packet: &mut Packet<A>, reason: Reason, flags: u64) {
+    // Errors and resets are not answered, and a later fragment has nothing to know it by.
+    let answered = matches!(packet.kind, Kind::Whole | Kind::First) && packet.tcp_flags & tcp::RST == 0;
+    let sent = match reason {
+        _ if !answered => return,
+        Reason::NoBackend | Reason::UndefinedPort if packet.tuple.protocol == TCP => {
+            reset::<A>(packet.skb, &packet.tuple, packet.transport)
+                | write_headers::<A>(packet.skb, &packet.tuple, TCP, TCP_HEADER)
+        }
+        Reason::NoBackend | Reason::UndefinedPort => error(packet, A::PORT_UNREACHABLE, 0, false),
+        // A process of the node would take a packet from the node's address for a lie.
+        Reason::TooBig => error(packet, A::TOO_BIG, packet.mtu, flags == 0),
+        Reason::TtlExceeded => error(packet, A::TIME_EXCEEDED, 0, flags == 0),
+        _ => return,
     };
-    if sent != 0 {
-        return Err(Reason::RewriteFailed);
+    if sent == 0 {
+        packet.verdict = super::deliver::turn(packet.skb, flags);
     }
-    packet.verdict = super::deliver::turn(packet.skb, flags);
-    Ok(())
+}
+
+/// Makes the packet, as it came, an ICMP error about itself; from the node's address (`router`) or from the one that
+/// the packet was sent to. 0: done.
+#[inline(always)]
+fn error<A: Parse>(packet: &mut Packet<A>, kind: [u8; 2], extra: u32, router: bool) -> i64 {
+    let mut ends = packet.original;
+    if packet.tuple != ends && packet.rewrite(&ends).is_err() {
+        return -1;
+    }
+    let node = A::node_address();
+    if router && node != A::UNSPECIFIED {
+        ends.destination = node;
+    }
+    let message = (extra as u64) << 32 | u16::from_be_bytes(kind) as u64;
+    let size = packet.transport - ETHERNET + 8;
+    let failed = quote::<A>(packet.skb, &ends, message, size);
+    failed | write_headers::<A>(packet.skb, &ends, A::ICMP, size + 8)
 }
 
 /// Sum over the pseudo header and a payload, folded and complemented.
@@ -60,8 +84,10 @@ fn fold(sum: i64) -> u16 {
     !(sum as u16)
 }
 
-/// Swaps the link addresses and writes the IP header of an answer.
-#[inline(always)]
+/// Swaps the link addresses and writes the IP header of an answer. 0: done.
+///
+/// Not nested in what writes the rest: there is no stack to spare.
+#[inline(never)]
 fn write_headers<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>, protocol: u8, payload: usize) -> i64 {
     let mut link = [0u16; 6];
     let mut header = [0u8; 40];
@@ -77,11 +103,11 @@ fn write_headers<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>, protocol: u8, pay
 
 /// Makes the packet a reset of its own connection (RFC 9293, 3.10.7.1). 0: done.
 #[inline(never)]
-fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
+fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>, transport: usize) -> i64 {
     let start = ETHERNET + A::HEADER;
     let mut old = [0u32; 5];
     // SAFETY: the helper checks bounds.
-    if unsafe { bpf_skb_load_bytes(skb.cast(), start as u32, old.as_mut_ptr().cast(), TCP_HEADER as u32) }
+    if unsafe { bpf_skb_load_bytes(skb.cast(), transport as u32, old.as_mut_ptr().cast(), TCP_HEADER as u32) }
         != 0
     {
         return -1;
@@ -98,7 +124,7 @@ fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
         unsafe {
             bpf_skb_load_bytes(skb.cast(), (ETHERNET + A::LENGTH.0) as u32, (&raw mut length).cast(), 2)
         };
-        let payload = (u16::from_be(length) as usize).wrapping_sub(A::LENGTH.1);
+        let payload = (u16::from_be(length) as usize).wrapping_sub(A::LENGTH.1 + transport - start);
         let data = payload.wrapping_sub(((word >> 28) as usize) * 4) as u32;
         let flags = ((seen & tcp::SYN) >> 1) as u32 + (seen & tcp::FIN) as u32;
         (0, u32::from_be(old[1]).wrapping_add(data).wrapping_add(flags), tcp::RST | tcp::ACK)
@@ -116,8 +142,7 @@ fn reset<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
         if bpf_skb_change_tail(skb, (start + TCP_HEADER) as u32, 0) != 0 {
             return -1;
         }
-        let mut failed = write_headers(skb, tuple, TCP, TCP_HEADER);
-        failed |= bpf_skb_store_bytes(skb, start as u32, header.as_mut_ptr().cast(), TCP_HEADER as u32, 0);
+        let failed = bpf_skb_store_bytes(skb, start as u32, header.as_mut_ptr().cast(), TCP_HEADER as u32, 0);
         let full = transport_checksum(tuple, TCP, header.as_ptr().cast(), TCP_HEADER as u32);
         failed | store_checksum(skb, (start + 16) as u32, full, tuple)
     }
@@ -156,37 +181,36 @@ fn pseudo_checksum<A: Ip>(tuple: &Tuple<A>) -> u16 {
     }
 }
 
-/// Makes the packet an ICMP "port unreachable" that quotes itself. 0: done.
+/// Makes the packet an ICMP error that quotes its first `size` bytes; `message`: the extra word, then type and code.
+/// 0: done.
 #[inline(never)]
-fn unreachable<A: Ip>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> i64 {
-    // Type, code, checksum, unused; then the quote.
-    let mut message = [0u32; 14];
-    let kind = A::PORT_UNREACHABLE;
-    let size = 8 + A::QUOTED;
-    message[0] = u32::from_ne_bytes([kind[0], kind[1], 0, 0]);
-    // SAFETY: `message` has 8 + 48 bytes, the quote at most 48; the helpers check the packet's bounds.
+fn quote<A: Ip>(skb: *mut __sk_buff, ends: &Tuple<A>, message: u64, size: usize) -> i64 {
+    // Type, code, checksum, extra; then the quote.
+    let mut words = [0u32; 2 + QUOTE / 4];
+    words[0] = u32::from_ne_bytes([(message >> 8) as u8, message as u8, 0, 0]);
+    words[1] = ((message >> 32) as u32).to_be();
+    // The compiler may not know better than the verifier what the size is.
+    let size = core::hint::black_box(size);
+    if size < A::HEADER + 8 || size > QUOTE {
+        return -1;
+    }
+    let total = size as u32 + 8;
+    // SAFETY: `words` has 8 + QUOTE bytes, the quote at most QUOTE; the helpers check the packet's bounds.
     unsafe {
-        let quote = message.as_mut_ptr().add(2);
-        if bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, quote.cast(), A::QUOTED as u32) != 0 {
+        let place = words.as_mut_ptr().add(2);
+        if bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, place.cast(), size as u32) != 0 {
             return -1;
         }
-        if bpf_skb_change_tail(skb, (ETHERNET + A::HEADER + size) as u32, 0) != 0 {
+        if bpf_skb_change_tail(skb, (ETHERNET + A::HEADER) as u32 + total, 0) != 0 {
             return -1;
         }
         let checksum = if size_of::<A>() == size_of::<V6>() {
-            transport_checksum(tuple, A::ICMP, message.as_ptr().cast(), size as u32)
+            transport_checksum(ends, A::ICMP, words.as_ptr().cast(), total)
         } else {
-            fold(bpf_csum_diff(core::ptr::null_mut(), 0, message.as_mut_ptr(), size as u32, 0))
+            fold(bpf_csum_diff(core::ptr::null_mut(), 0, words.as_mut_ptr(), total, 0))
         };
-        message[0] |= u32::from_ne_bytes([0, 0, checksum.to_ne_bytes()[0], checksum.to_ne_bytes()[1]]);
-        let failed = write_headers(skb, tuple, A::ICMP, size);
-        failed
-            | bpf_skb_store_bytes(
-                skb,
-                (ETHERNET + A::HEADER) as u32,
-                message.as_mut_ptr().cast(),
-                size as u32,
-                0,
-            )
+        words[0] |= u32::from_ne_bytes([0, 0, checksum.to_ne_bytes()[0], checksum.to_ne_bytes()[1]]);
+        let start = (ETHERNET + A::HEADER) as u32;
+        bpf_skb_store_bytes(skb, start, words.as_mut_ptr().cast(), total, 0)
     }
 }
