@@ -60,7 +60,7 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
     let result = match stages::<D, A>(&mut packet) {
         // In one place: the verifier walks what follows a call once for each.
         Ok(Next::Send) => {
-            let pod = deliver::pod(packet.tuple.destination);
+            let pod = deliver::pod(&packet.tuple.destination);
             D::send(&mut packet, pod)
         }
         Ok(Next::Leave) => Ok(()),
@@ -94,7 +94,7 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
             Sender::Stranger => return Err(Reason::SpoofedSource),
         }
     }
-    let pod = if D::SHORTCUT { deliver::pod(packet.tuple.destination) } else { None };
+    let pod = if D::SHORTCUT { deliver::pod(&packet.tuple.destination) } else { None };
     if let Some(pod) = pod
         && pod.flags & Pod::TRANSLATES == 0
     {
@@ -185,7 +185,7 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
-    conntrack::create(packet, &mut to, frontend.service, choice.id)?;
+    conntrack::create(packet, &mut to, choice.id)?;
     conntrack::translates(&to.destination);
     conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
@@ -202,7 +202,7 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
 #[inline(always)]
 fn shown<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A {
     let local = backend.flags & backend_flags::LOCAL != 0;
-    if D::FROM_NODE && local && deliver::pod(backend.address).is_none() {
+    if D::FROM_NODE && local && deliver::pod(&backend.address).is_none() {
         return packet.tuple.destination;
     }
     if settings::masquerade_all() || D::SIDE == Side::Outside && !local {

@@ -16,7 +16,9 @@ pub const ZERO_MEANS_NONE: u64 = 1 << 5;
 
 impl<A: Parse> Packet<A> {
     /// Rewrites addresses and ports, and the checksums over them.
-    #[inline(always)]
+    ///
+    /// A function of its own: the verifier walks its calls once where they are written, and its stack is its own.
+    #[inline(never)]
     pub fn rewrite(&mut self, to: &Tuple<A>) -> Result<(), Reason> {
         let skb = self.skb;
         let size = 2 * size_of::<A>() as u32;

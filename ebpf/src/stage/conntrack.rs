@@ -118,17 +118,12 @@ fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
 ///
 /// A function of its own: only the first packet of a connection pays for it, and its stack is its own.
 #[inline(never)]
-pub fn create<A: Ip>(
-    packet: &Packet<A>,
-    to: &mut Tuple<A>,
-    service: u32,
-    backend: u32,
-) -> Result<(), Reason> {
+pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Result<(), Reason> {
     if to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
     let mut entry =
-        Entry { to: packet.tuple.reversed(), last_seen: now(), flags: flags::REPLY, service, backend };
+        Entry { to: packet.tuple.reversed(), last_seen: now(), flags: flags::REPLY, service: packet.service, backend };
     let translates_source = to.source != packet.tuple.source;
     // One key for all: kernels before 6.8 count stacks in steps of 32 bytes, and there is none to spare.
     let mut key = to.reversed();

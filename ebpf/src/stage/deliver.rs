@@ -20,7 +20,7 @@ pub const INGRESS: u64 = 1;
 
 /// The pod of this node that has an address.
 #[inline(always)]
-pub fn pod<A: Ip>(address: A) -> Option<&'static Pod> {
+pub fn pod<A: Ip>(address: &A) -> Option<&'static Pod> {
     // SAFETY: pods are added and removed by user space; a stale one names a device that is gone.
     unsafe { A::pods().get(address) }
 }

@@ -23,7 +23,7 @@ pub enum Sender {
 /// The sender of a packet that came in by a pod's device.
 #[inline(always)]
 pub fn of_device<A: Parse>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> Sender {
-    match deliver::pod(tuple.source) {
+    match deliver::pod(&tuple.source) {
         Some(pod) if pod.ifindex == packet::ifindex(skb) => {
             if pod.flags & Pod::TRANSLATES == 0 { Sender::Pod } else { Sender::Client }
         }
