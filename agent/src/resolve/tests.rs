@@ -118,7 +118,12 @@ pub(super) fn shown(desired: &Desired, key: FrontendKey) -> String {
     let Some(frontend) = desired.frontends.get(&key) else {
         return "not served".into();
     };
+    let leave = |drops: u32| drops == Frontend::OUTSIDE_DROPS && frontend.flags & Frontend::INSIDE_ONLY != 0;
     let side = |set: &[BackendRef], drops: u32| {
+        if leave(drops) {
+            assert!(set.is_empty());
+            return "leave".into();
+        }
         if !set.is_empty() {
             return names(set).join(" ");
         }

@@ -40,7 +40,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn wanted(frontend: &DesiredFrontend) -> Resolved {
-    Resolved { inside: frontend.inside.to_vec(), outside: frontend.outside.to_vec(), flags: frontend.flags }
+    Resolved {
+        inside: frontend.inside.to_vec(),
+        outside: frontend.outside.to_vec(),
+        flags: frontend.flags,
+        affinity: frontend.affinity,
+    }
 }
 
 fn all(kernel: &Kernel) -> BTreeMap<FrontendKey, Option<Resolved>> {

@@ -21,6 +21,7 @@ pub(super) struct Resolved {
     pub(super) inside: Vec<BackendRef>,
     pub(super) outside: Vec<BackendRef>,
     pub(super) flags: u32,
+    pub(super) affinity: u32,
 }
 
 pub(super) struct Kernel {
@@ -32,6 +33,8 @@ pub(super) struct Kernel {
     slots: HashMap<u32, u32>,
     backends: HashMap<u32, Backend>,
     ranges: BTreeSet<Range>,
+    /// Service ports whose clients' choices were forgotten.
+    pub(super) forgotten: BTreeSet<u32>,
     /// When a packet could last have read it.
     slot_seen: HashMap<u32, Instant>,
     backend_seen: HashMap<u32, Instant>,
@@ -51,6 +54,7 @@ impl Kernel {
             slots: HashMap::new(),
             backends: HashMap::new(),
             ranges: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             slot_seen: HashMap::new(),
             backend_seen: HashMap::new(),
         }
@@ -84,7 +88,7 @@ impl Kernel {
                 .collect()
         };
         let (inside, outside) = (set(frontend.inside), set(frontend.outside));
-        Some(Resolved { inside, outside, flags: frontend.flags })
+        Some(Resolved { inside, outside, flags: frontend.flags, affinity: frontend.affinity })
     }
 
     fn see(&mut self, frontend: Frontend) {
@@ -120,7 +124,22 @@ impl Kernel {
         match op {
             Op::PutBackend { id, backend } => {
                 assert!(*id > 0 && *id < self.limits.backends);
-                self.writable("backend", *id, self.backend_seen.get(id), backends.contains(id))?;
+                let before = self.backends.get(id);
+                let who = |backend: &Backend| (backend.service, backend.address, backend.port);
+                let in_use = backends.contains(id);
+                if before.is_some_and(|before| who(before) == who(backend)) {
+                    let retired = backend_flags::DRAINING | backend_flags::GONE;
+                    if in_use && backend.flags & retired != 0 {
+                        return Err(Refused::Harmful(format!("backend {id} is retired while in use")));
+                    }
+                } else {
+                    // Connections may remember it until it is gone.
+                    let alive = before.is_some_and(|before| before.flags & backend_flags::GONE == 0);
+                    self.writable("backend", *id, self.backend_seen.get(id), in_use || alive)?;
+                }
+                if before.is_none_or(|before| before.flags & backend_flags::GONE == 0) {
+                    self.backend_seen.insert(*id, self.now);
+                }
                 self.backends.insert(*id, *backend);
             }
             Op::PutSlots { first, backends } => {
@@ -133,6 +152,20 @@ impl Kernel {
             }
             Op::PutFrontend { key, value } => {
                 assert_ne!(value.service, 0);
+                let named = places(value).filter_map(|slot| self.slots.get(&slot));
+                let unfit = |id: &u32| {
+                    self.backends.get(id).is_none_or(|backend| {
+                        let retired = backend_flags::DRAINING | backend_flags::GONE;
+                        backend.service != value.service || backend.flags & retired != 0
+                    })
+                };
+                if let Some(id) = named.copied().find(unfit) {
+                    return Err(Refused::Harmful(format!("{key:?} names backend {id}, which is not usable")));
+                }
+                let guarded = value.flags & Frontend::RANGES != 0;
+                if guarded && !self.ranges.iter().any(|range| range.service == value.service) {
+                    return Err(Refused::Harmful(format!("{key:?} is guarded without ranges")));
+                }
                 if let Some(old) = self.frontends.insert(*key, *value) {
                     self.see(old);
                 }
@@ -143,8 +176,17 @@ impl Kernel {
                 }
             }
             Op::PutRange { range } => drop(self.ranges.insert(*range)),
-            Op::DeleteRange { range } => drop(self.ranges.remove(range)),
-            Op::ForgetAffinity { .. } => {}
+            Op::DeleteRange { range } => {
+                self.ranges.remove(range);
+                let mut guarded = self.frontends.iter().filter(|(_, it)| it.flags & Frontend::RANGES != 0);
+                let last = !self.ranges.iter().any(|it| it.service == range.service);
+                if let Some((key, _)) = guarded.find(|(_, it)| last && it.service == range.service) {
+                    return Err(Refused::Harmful(format!("{key:?} loses its last range while guarded")));
+                }
+            }
+            Op::ForgetAffinity { service } => {
+                self.forgotten.insert(*service);
+            }
         }
         Ok(())
     }
@@ -154,11 +196,11 @@ impl Tables for Kernel {
     type Error = Refused;
 
     fn image(&self) -> Result<Image, Refused> {
-        let (slots, backends) = self.in_use();
+        let (slots, _) = self.in_use();
         Ok(Image {
             frontends: self.frontends.clone(),
             slots: slots.iter().filter_map(|slot| Some((*slot, *self.slots.get(slot)?))).collect(),
-            backends: backends.iter().filter_map(|id| Some((*id, *self.backends.get(id)?))).collect(),
+            backends: self.backends.iter().map(|(id, backend)| (*id, *backend)).collect(),
             ranges: self.ranges.clone(),
         })
     }

@@ -36,8 +36,9 @@ fn the_fallback_is_decided_for_cluster_and_local_separately() {
 fn a_terminating_endpoint_that_does_not_serve_is_never_used() {
     // S3
     let desired = on(vec![web()], vec![slice("s", 8080, vec![endpoint("10.0.0.1", "a", "dead")])]);
-    for frontend in desired.frontends.keys() {
-        assert_eq!(shown(&desired, *frontend), "reject | reject");
+    for (key, frontend) in &desired.frontends {
+        let outside = if frontend.flags & Frontend::INSIDE_ONLY == 0 { "reject" } else { "leave" };
+        assert_eq!(shown(&desired, *key), format!("reject | {outside}"));
     }
     assert_eq!(desired.frontends[&key(CLUSTER_IP, 80)].total_endpoints, 1);
 }

@@ -24,6 +24,8 @@ fn rows() -> Vec<Row> {
     let local = || format!("{LOCAL} | {LOCAL}");
     let away = || "not served".to_owned();
     let reject = || "reject | reject".to_owned();
+    // Clients of this node only.
+    let inside = |set: &str| format!("{set} | leave");
     let row = |internal, external, on, cluster_ip, external_frontends, peer| Row {
         internal,
         external,
@@ -33,9 +35,9 @@ fn rows() -> Vec<Row> {
         peer,
     };
     vec![
-        row(Cluster, Cluster, &["a", "b"], all(), all(), all()),
-        row(Cluster, Cluster, &["b"], remote(), remote(), remote()),
-        row(Cluster, Cluster, &[], reject(), reject(), reject()),
+        row(Cluster, Cluster, &["a", "b"], all(), all(), inside(&format!("{LOCAL} {REMOTE}"))),
+        row(Cluster, Cluster, &["b"], remote(), remote(), inside(REMOTE)),
+        row(Cluster, Cluster, &[], reject(), reject(), inside("reject")),
         // S22: the external policy leaves cluster IPs alone; S25: clients of the node use all; S26; S28.
         row(Cluster, Local, &["a", "b"], all(), format!("{LOCAL} {REMOTE} | {LOCAL} keep-client"), away()),
         // S24: only others have endpoints; S25.
@@ -43,11 +45,11 @@ fn rows() -> Vec<Row> {
         // S24: nobody has.
         row(Cluster, Local, &[], reject(), "reject | reject keep-client".into(), away()),
         // S22: the internal policy leaves the rest alone.
-        row(Local, Cluster, &["a", "b"], local(), all(), all()),
+        row(Local, Cluster, &["a", "b"], local(), all(), inside(&format!("{LOCAL} {REMOTE}"))),
         // S23
-        row(Local, Cluster, &["b"], "drop | drop".into(), remote(), remote()),
+        row(Local, Cluster, &["b"], "drop | drop".into(), remote(), inside(REMOTE)),
         // S23: the last endpoint is gone.
-        row(Local, Cluster, &[], reject(), reject(), reject()),
+        row(Local, Cluster, &[], reject(), reject(), inside("reject")),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fairway_datapath::table::{Backend, Image, Op, Run, Tables};
+use fairway_datapath::table::{Backend, Frontend, Image, Op, Run, Tables};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -26,7 +26,8 @@ impl Memory {
             let ids = (run.first..run.first + run.count).map(|slot| &image.backends[&image.slots[&slot]]);
             ids.map(|backend| format!("{}:{}", backend.address, backend.port)).collect::<Vec<_>>().join(" ")
         };
-        let frontends = image.frontends.iter();
+        let is_frontend = |value: &Frontend| value.flags & (Frontend::ADDRESS | Frontend::INSIDE_ONLY) == 0;
+        let frontends = image.frontends.iter().filter(|(_, value)| is_frontend(value));
         frontends
             .map(|(key, value)| format!("{}:{} -> {}", key.address, key.port, backends(value.inside)))
             .collect()
@@ -37,13 +38,11 @@ impl Tables for Memory {
     type Error = Full;
 
     fn image(&self) -> Result<Image, Full> {
-        let mut image = Image { frontends: self.image.frontends.clone(), ..Image::default() };
+        let mut image = Image { backends: self.backends.clone(), ..self.image.clone() };
         for frontend in self.image.frontends.values() {
             for run in [frontend.inside, frontend.outside] {
                 for slot in run.first..run.first + run.count {
-                    let id = self.slots[&slot];
-                    image.slots.insert(slot, id);
-                    image.backends.insert(id, self.backends[&id]);
+                    image.slots.insert(slot, self.slots[&slot]);
                 }
             }
         }
