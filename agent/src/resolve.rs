@@ -30,7 +30,9 @@ pub enum NodePortAddresses {
 impl NodePortAddresses {
     /// The addresses among a node's that have NodePorts.
     pub fn among(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let first = |address: &&IpAddr| addresses.iter().find(|it| it.is_ipv4() == address.is_ipv4()) == Some(*address);
+        let first = |address: &&IpAddr| {
+            addresses.iter().find(|it| it.is_ipv4() == address.is_ipv4()) == Some(*address)
+        };
         let has = |address: &&IpAddr| match self {
             NodePortAddresses::All => true,
             NodePortAddresses::Primary => first(address),

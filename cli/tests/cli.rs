@@ -3,6 +3,8 @@
 
 #[path = "cli/agent.rs"]
 mod agent;
+#[path = "cli/conntrack.rs"]
+mod conntrack;
 #[path = "cli/data.rs"]
 mod data;
 #[path = "cli/errors.rs"]

@@ -159,7 +159,9 @@ fn socket_lb(field: &Field<'_>) -> Result<SocketLb, Error> {
 
 fn service_cidrs(field: &Field<'_>) -> Result<Vec<IpNet>, Error> {
     let ranges: Vec<IpNet> = field.many("a CIDR")?;
-    let second = |index: usize| ranges[..index].iter().any(|one| one.addr().is_ipv4() == ranges[index].addr().is_ipv4());
+    let second = |index: usize| {
+        ranges[..index].iter().any(|one| one.addr().is_ipv4() == ranges[index].addr().is_ipv4())
+    };
     match (0..ranges.len()).find(|index| second(*index)) {
         Some(index) => Err(field.wrong(&ranges[index].to_string(), "the only range of its family")),
         None => Ok(ranges.iter().map(IpNet::trunc).collect()),

@@ -157,8 +157,10 @@ impl Backends {
         backends: impl Iterator<Item = &'a BackendRef>,
         now: Instant,
     ) -> Result<(), Lack> {
-        let new: HashSet<BackendKey> =
-            backends.map(|backend| key(service, backend)).filter(|key| !self.by_key.contains_key(key)).collect();
+        let new: HashSet<BackendKey> = backends
+            .map(|backend| key(service, backend))
+            .filter(|key| !self.by_key.contains_key(key))
+            .collect();
         let needed = new.len();
         let rested = self.free.iter().take(needed).take_while(|(released, _)| self.rested(*released, now));
         if rested.count() == needed {

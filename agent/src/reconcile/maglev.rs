@@ -24,7 +24,10 @@ pub(super) struct Maglev {
 impl Maglev {
     /// The table of a set: its backends, each as often as it has places. Of an empty set an empty one.
     pub(super) fn table(&mut self, set: &Arc<[BackendRef]>) -> Arc<[BackendRef]> {
-        self.made.entry(set.clone()).or_insert_with(|| fill(set).into_iter().map(|owner| set[owner]).collect()).clone()
+        self.made
+            .entry(set.clone())
+            .or_insert_with(|| fill(set).into_iter().map(|owner| set[owner]).collect())
+            .clone()
     }
 
     pub(super) fn clear(&mut self) {

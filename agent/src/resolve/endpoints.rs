@@ -65,8 +65,15 @@ pub(super) fn usable(
     let cluster = pick(&candidates, topology(&candidates, node));
     let local = pick(&candidates, |candidate| candidate.local());
     let any = candidates.iter().any(|candidate| candidate.ready || candidate.last_resort());
-    let serving = candidates.iter().filter(|candidate| candidate.answers()).map(|candidate| candidate.backend);
-    Usable { cluster, local, serving: serving.collect(), any, total: u32::try_from(candidates.len()).unwrap_or(u32::MAX) }
+    let serving =
+        candidates.iter().filter(|candidate| candidate.answers()).map(|candidate| candidate.backend);
+    Usable {
+        cluster,
+        local,
+        serving: serving.collect(),
+        any,
+        total: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+    }
 }
 
 /// The endpoints by address and port. One that stands there twice (its address was given to a new pod while

@@ -98,7 +98,12 @@ pub(super) fn cluster(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Clu
 
 /// Node `a`, which every test resolves for.
 pub(super) fn node() -> LocalNode {
-    LocalNode { name: "a".into(), addresses: vec![ip(NODE_IP)], zone: Some("z1".into()), ..LocalNode::default() }
+    LocalNode {
+        name: "a".into(),
+        addresses: vec![ip(NODE_IP)],
+        zone: Some("z1".into()),
+        ..LocalNode::default()
+    }
 }
 
 pub(super) fn on(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Desired {

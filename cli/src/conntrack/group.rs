@@ -86,7 +86,10 @@ pub(super) fn top(connections: &[Connection], top: TopBy, capacities: [u64; 2]) 
         counts.entry(key(connection, what)).or_default()[family] += 1;
     }
     let share = |(name, counts): (String, [usize; 2])| {
-        let percent = |(count, capacity): (usize, u64)| 200.0 * count as f64 / capacity.max(1) as f64;
+        let percent = |(count, capacity): (usize, u64)| match capacity {
+            0 => 0.0,
+            _ => 200.0 * count as f64 / capacity as f64,
+        };
         let percents = counts.into_iter().zip(capacities).map(percent);
         let connections = counts.iter().sum();
         let percent = (percents.fold(0.0, f64::max) * 1_000.0).round() / 1_000.0;

@@ -3,6 +3,7 @@
 //! Needs root. Works in network namespaces and a cgroup of its own, one test at a time.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod repair;
 mod world;
 
 use std::io::{ErrorKind, Read, Write};

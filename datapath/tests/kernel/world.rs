@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fairway_datapath::common::conntrack::{Entry, Tuple, flags};
+use fairway_datapath::common::{V4, limits};
 use fairway_datapath::{Datapath, Options};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -188,4 +190,64 @@ fn filters(device: &str, direction: aya::programs::TcAttachType) -> Vec<u32> {
     println!("{}", text.trim_end());
     let words: Vec<&str> = text.split_whitespace().collect();
     words.windows(2).filter(|pair| pair[0] == "id").map(|pair| pair[1].parse().unwrap()).collect()
+}
+
+/// One bpf(2) call.
+#[expect(unsafe_code, reason = "what Aya does not have: detaching another's link")]
+fn bpf(command: libc::c_long, attribute: [u64; 2]) -> i32 {
+    // SAFETY: the address and size are those of a live value.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_ptr(), size_of_val(&attribute)) };
+    assert!(result >= 0, "bpf({command}): {}", std::io::Error::last_os_error());
+    result as i32
+}
+
+/// Takes both programs off a pod's device, in whatever way they are attached.
+pub(crate) fn detach(pins: &Path, device: &str) {
+    for (program, direction) in [("from_pod", "ingress"), ("to_pod", "egress")] {
+        let pin = pins.join("links").join(format!("{program}@{device}"));
+        if pin.exists() {
+            let path = std::ffi::CString::new(pin.to_str().unwrap()).unwrap();
+            let link = bpf(7, [path.as_ptr() as u64, 0]);
+            bpf(34, [u64::from(link.cast_unsigned()), 0]);
+            nix::unistd::close(link).unwrap();
+        } else {
+            let status =
+                Command::new("tc").args(["filter", "del", "dev", device, direction]).status().unwrap();
+            assert!(status.success());
+        }
+    }
+}
+
+fn map(pins: &Path, name: &str) -> aya::maps::Map {
+    let path = pins.join(format!("v{}", limits::LAYOUT)).join(name);
+    aya::maps::Map::from_map_data(aya::maps::MapData::from_pin(path).unwrap()).unwrap()
+}
+
+/// Fills the table of connections with flows that have been silent since the machine started; returns how many.
+pub(crate) fn fill_conntrack(pins: &Path) -> usize {
+    let mut table: aya::maps::HashMap<_, Tuple<V4>, Entry<V4>> = map(pins, "CONNTRACK4").try_into().unwrap();
+    let mut full = 0;
+    for index in 0.. {
+        let key = Tuple {
+            source: [index],
+            destination: [1],
+            source_port: 1,
+            destination_port: 1,
+            protocol: fairway_datapath::common::UDP,
+            pad: [0; 3],
+        };
+        let entry = Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0 };
+        if table.insert(key, entry, 0).is_err() {
+            break;
+        }
+        full += 1;
+    }
+    assert_eq!(full, limits::CONNTRACK as usize);
+    full
+}
+
+/// The word that says whether anything stands beside the tables.
+pub(crate) fn overflowed(pins: &Path) -> u32 {
+    aya::maps::Array::<_, u32>::try_from(map(pins, "OVERFLOWED")).unwrap().get(&0, 0).unwrap()
 }
