@@ -66,6 +66,7 @@ pub(super) async fn keep(mut health: Health, state: &watch::Sender<Arc<SyncState
         let latest = health.state.borrow_and_update().clone();
         let (now, mut problems) = wanted(&latest);
         let sockets: BTreeSet<SocketAddr> = addresses(&latest)
+            .into_iter()
             .flat_map(|address| now.keys().map(move |port| SocketAddr::new(address, *port)))
             .collect();
         answers.send_replace(Arc::new(now));
@@ -93,9 +94,9 @@ pub(super) async fn keep(mut health: Health, state: &watch::Sender<Arc<SyncState
     futures::future::join_all(open.into_values().map(Open::close)).await;
 }
 
-/// Where the ports are: what NodePorts have.
-fn addresses(state: &SyncState) -> impl Iterator<Item = IpAddr> {
-    state.node.addresses.iter().copied()
+/// Where the ports are: at the addresses that have NodePorts.
+fn addresses(state: &SyncState) -> Vec<IpAddr> {
+    state.node.node_port_addresses.among(&state.node.addresses)
 }
 
 fn port(service: &Service) -> Option<u16> {

@@ -5,6 +5,7 @@
 //! name contains all words; `--list` prints the names.
 
 mod behaviour;
+mod health;
 mod matrix;
 mod outage;
 mod services;

@@ -9,7 +9,7 @@ use super::super::Metrics;
 use super::super::probes::LATE;
 use super::super::tests::{Page, page};
 use super::*;
-use crate::resolve::LocalNode;
+use crate::resolve::{LocalNode, NodePortAddresses};
 
 const V4: &str = "127.0.0.11";
 
@@ -228,6 +228,24 @@ async fn it_listens_at_the_nodes_addresses_alone_and_counts_by_family() {
     world.serve(world.web(vec![]).into_iter().chain([v6]));
     assert_eq!(world.counts("::1", 1).await, 200);
     assert_eq!(world.counts(V4, 0).await, 503);
+    world.stop().await;
+}
+
+// S108
+#[tokio::test]
+async fn it_listens_where_node_ports_are_alone() {
+    let world = World::start();
+    world.change(|state| {
+        state.node.node_port_addresses = NodePortAddresses::In(vec!["127.0.0.8/29".parse().unwrap()]);
+        state.node.addresses.insert(0, "127.0.0.1".parse().unwrap());
+    });
+    world.serve(world.web(vec![endpoint("10.0.0.1", "a", "ready")]));
+    assert_eq!(world.counts(V4, 1).await, 200);
+    assert!(world.ask("127.0.0.1").await.is_none() && world.ask("::1").await.is_none());
+    world.change(|state| state.node.node_port_addresses = NodePortAddresses::Primary);
+    assert_eq!(world.counts("127.0.0.1", 1).await, 200);
+    assert_eq!(world.counts("::1", 0).await, 503);
+    world.closed(V4).await;
     world.stop().await;
 }
 
