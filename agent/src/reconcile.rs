@@ -121,6 +121,7 @@ impl Reconciler {
         self.services.assign(desired, &self.frontends, &self.backends);
         let mut plan = Plan::default();
         let mut shortages = Shortages::default();
+        let mut lacks = Vec::new();
         let mut stuck = BTreeSet::new();
         self.delete(desired, &mut stuck, &mut plan.ops);
         self.ranges.put(desired, &self.services, &mut plan.ops, &mut shortages);
@@ -129,13 +130,19 @@ impl Reconciler {
                 continue;
             }
             if let Err(lack) = self.put(*key, wanted, now, &mut stuck, &mut plan.ops) {
-                shortages.add(lack, &wanted.name);
+                lacks.push((lack, &wanted.name));
             }
         }
         self.mark(desired, &mut plan.ops, &mut shortages);
-        self.ranges.delete(&mut plan.ops);
+        self.ranges.delete(&self.frontends, &mut plan.ops);
         self.forget_affinity(stuck, &mut plan.ops);
         self.backends.retire(|service| desired.serving.get(self.services.name(service)?), &mut plan.ops);
+        for (lack, name) in lacks {
+            // Only now it is known which backends begin to rest.
+            let resting =
+                lack.resting || lack.table == Table::Backends && self.backends.may_have(lack.needed);
+            shortages.add(Lack { resting, ..lack }, name);
+        }
         self.services.forget(desired, &self.frontends);
         self.tables.clear();
         plan.again_at = shortages.waiting().then_some(now + self.limits.grace);

@@ -87,7 +87,7 @@ impl Backends {
         self.records.values().filter(|record| record.refs > 0).count() as u64
     }
 
-    /// The Service ports that ids were ever given to, each with a backend that is not gone.
+    /// Whose every id is or was last, and whether it is gone.
     pub(super) fn known(&self) -> impl Iterator<Item = (BackendKey, bool)> {
         self.records.values().map(|record| (key_of(&record.backend), record.gone()))
     }
@@ -167,9 +167,12 @@ impl Backends {
             return Ok(());
         }
         let free = self.free.iter().take_while(|(released, _)| self.rested(*released, now)).count();
-        // Those that no run names may be gone by the end of this plan.
-        let resting = self.free.len() + self.idle.len() >= needed;
-        Err(Lack { table: Table::Backends, needed: needed as u64, free: free as u64, resting })
+        Err(Lack { table: Table::Backends, needed: needed as u64, free: free as u64, resting: false })
+    }
+
+    /// Whether there are as many free ids when all have rested. To be called after [`Backends::retire`].
+    pub(super) fn may_have(&self, needed: u64) -> bool {
+        (self.free.len() + self.leaving.len()) as u64 >= needed
     }
 
     fn rested(&self, released: Option<Instant>, now: Instant) -> bool {

@@ -1,8 +1,8 @@
 //! Source ranges: added before the frontends that they guard are written, removed after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use fairway_datapath::table::{Op, Range};
+use fairway_datapath::table::{Frontend, FrontendKey, Op, Range};
 
 use super::services::Services;
 use super::shortage::{Lack, Shortages, Table};
@@ -52,10 +52,17 @@ impl Ranges {
         }
     }
 
-    /// Removes what is not wanted any more.
-    pub(super) fn delete(&mut self, ops: &mut Vec<Op>) {
+    /// Removes what is not wanted any more. A guarded frontend that could not be replaced keeps its ranges.
+    pub(super) fn delete(&mut self, frontends: &BTreeMap<FrontendKey, Frontend>, ops: &mut Vec<Op>) {
         let gone: Vec<Range> = self.known.difference(&self.wanted).copied().collect();
-        for range in gone {
+        if gone.is_empty() {
+            return;
+        }
+        let guarded = frontends.values().filter(|frontend| frontend.flags & Frontend::RANGES != 0);
+        let guarded: HashSet<u32> = guarded.map(|frontend| frontend.service).collect();
+        let wanted: HashSet<u32> = self.wanted.iter().map(|range| range.service).collect();
+        let kept = |range: &Range| guarded.contains(&range.service) && !wanted.contains(&range.service);
+        for range in gone.into_iter().filter(|range| !kept(range)) {
             self.known.remove(&range);
             ops.push(Op::DeleteRange { range });
         }

@@ -2,6 +2,8 @@
 
 mod endpoints;
 mod frontends;
+mod guard;
+mod oracle;
 mod policy;
 
 use std::net::IpAddr;

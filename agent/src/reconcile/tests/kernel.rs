@@ -33,8 +33,8 @@ pub(super) struct Kernel {
     slots: HashMap<u32, u32>,
     backends: HashMap<u32, Backend>,
     ranges: BTreeSet<Range>,
-    /// Service ports whose clients' choices were forgotten.
-    pub(super) forgotten: BTreeSet<u32>,
+    /// Service ports whose clients may have made choices.
+    pub(super) choices: BTreeSet<u32>,
     /// When a packet could last have read it.
     slot_seen: HashMap<u32, Instant>,
     backend_seen: HashMap<u32, Instant>,
@@ -54,7 +54,7 @@ impl Kernel {
             slots: HashMap::new(),
             backends: HashMap::new(),
             ranges: BTreeSet::new(),
-            forgotten: BTreeSet::new(),
+            choices: BTreeSet::new(),
             slot_seen: HashMap::new(),
             backend_seen: HashMap::new(),
         }
@@ -166,6 +166,7 @@ impl Kernel {
                 if guarded && !self.ranges.iter().any(|range| range.service == value.service) {
                     return Err(Refused::Harmful(format!("{key:?} is guarded without ranges")));
                 }
+                self.choices.extend((value.affinity > 0).then_some(value.service));
                 if let Some(old) = self.frontends.insert(*key, *value) {
                     self.see(old);
                 }
@@ -185,7 +186,11 @@ impl Kernel {
                 }
             }
             Op::ForgetAffinity { service } => {
-                self.forgotten.insert(*service);
+                let keeps = |it: &Frontend| it.service == *service && it.affinity > 0;
+                if let Some((key, _)) = self.frontends.iter().find(|(_, it)| keeps(it)) {
+                    return Err(Refused::Harmful(format!("{key:?} has affinity that is forgotten")));
+                }
+                self.choices.remove(service);
             }
         }
         Ok(())

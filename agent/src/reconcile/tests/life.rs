@@ -37,7 +37,8 @@ fn a_backend_that_one_of_two_frontends_still_names_stays_usable() {
     // S57
     let mut world = World::new(SMALL);
     world.sync(&desired(vec![frontend(0, "web", &[1, 3], &[1, 3]), frontend(2, "web", &[1, 3], &[1, 3])]));
-    let plan = world.sync(&desired(vec![frontend(0, "web", &[1], &[1]), frontend(2, "web", &[1, 3], &[1, 3])]));
+    let plan =
+        world.sync(&desired(vec![frontend(0, "web", &[1], &[1]), frontend(2, "web", &[1, 3], &[1, 3])]));
     assert_eq!(shown(&plan.ops), ["slots", "frontend"]);
     assert_eq!(flags(&world, 3), [0]);
 }
@@ -124,13 +125,22 @@ fn affinity_is_written_live_and_forgotten_when_it_ends() {
     // S66, S69
     let mut world = World::new(SMALL);
     world.sync(&desired(vec![with_affinity(0, 0), with_affinity(2, 0)]));
-    assert_eq!(shown(&world.sync(&desired(vec![with_affinity(0, 60), with_affinity(2, 60)])).ops), ["frontend", "frontend"]);
-    assert_eq!(shown(&world.sync(&desired(vec![with_affinity(0, 90), with_affinity(2, 90)])).ops), ["frontend", "frontend"]);
+    assert_eq!(
+        shown(&world.sync(&desired(vec![with_affinity(0, 60), with_affinity(2, 60)])).ops),
+        ["frontend", "frontend"]
+    );
+    assert_eq!(
+        shown(&world.sync(&desired(vec![with_affinity(0, 90), with_affinity(2, 90)])).ops),
+        ["frontend", "frontend"]
+    );
     assert_eq!(world.kernel.image().unwrap().frontends[&key(0)].affinity, 90);
     // One address goes, the Service port keeps its affinity.
     assert_eq!(shown(&world.sync(&desired(vec![with_affinity(0, 90)])).ops), ["delete"]);
     let id = world.reconciler.service_ids()[&web()];
-    assert_eq!(shown(&world.sync(&desired(vec![with_affinity(0, 0)])).ops), ["frontend".into(), format!("forget {id}")]);
+    assert_eq!(
+        shown(&world.sync(&desired(vec![with_affinity(0, 0)])).ops),
+        ["frontend".into(), format!("forget {id}")]
+    );
     world.sync(&desired(vec![with_affinity(0, 60)]));
     let plan = world.sync(&Desired::default());
     assert_eq!(shown(&plan.ops), ["delete".into(), format!("forget {id}"), "backend 1 gone".into()]);
