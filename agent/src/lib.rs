@@ -10,6 +10,7 @@ pub mod pods;
 pub mod reconcile;
 pub mod repair;
 pub mod resolve;
+mod stranded;
 pub mod sync;
 
 pub use config::Config;

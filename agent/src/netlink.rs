@@ -5,6 +5,7 @@ mod link;
 pub(crate) mod namespace;
 mod neighbour;
 mod route;
+pub(crate) mod sockets;
 
 use std::fs::File;
 use std::io;

@@ -26,6 +26,7 @@ use crate::netlink::Netlink;
 use crate::pods::{self, Pods};
 use crate::reconcile::Limits;
 use crate::repair::{self, Repairs};
+use crate::stranded;
 use crate::sync::{self, SyncState, chain};
 pub use cleanup::cleanup;
 pub use error::Error;
@@ -94,6 +95,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
     tasks.spawn(collector::run(shared.clone(), stop.clone()));
     tasks.spawn(repair::run(shared.clone(), stop.clone()));
+    tasks.spawn(stranded::run(shared.clone(), stop.clone()));
     info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");
     notify(NotifyState::Ready);
 

@@ -42,10 +42,9 @@ fn an_error_about_a_packet_to_a_backend_reaches_the_client_in_its_own_terms() {
         world.run(FROM_POD, &asked.build());
         let tracked = world.tracked();
         for body in [Body::Unreachable, Body::TooBig(1400), Body::TimeExceeded] {
-            for (name, from, shown) in [
-                ("of the backend", backend, service),
-                ("of a router", world.client(0), world.client(0)),
-            ] {
+            for (name, from, shown) in
+                [("of the backend", backend, service), ("of a router", world.client(0), world.client(0))]
+            {
                 let (error, wanted) = (world.frame(from, pod).body(body), world.frame(shown, pod).body(body));
                 for bytes in lengths(world) {
                     for extra in [Extra::Nothing, Extra::Options] {

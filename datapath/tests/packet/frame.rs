@@ -134,7 +134,8 @@ impl Frame {
                 let mut header =
                     Ipv4Header::new(0, self.ttl, IpNumber(0), source.octets(), destination.octets()).unwrap();
                 (header.identification, header.fragment_offset) = (self.id, offset);
-                (header.more_fragments, header.dont_fragment) = (more, !self.cuttable && !more && offset.value() == 0);
+                (header.more_fragments, header.dont_fragment) =
+                    (more, !self.cuttable && !more && offset.value() == 0);
                 if self.extra == Extra::Options {
                     header.options = Ipv4Options::try_from(&[0x94, 4, 0, 0, 1, 1, 1, 0][..]).unwrap();
                 }

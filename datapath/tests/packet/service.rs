@@ -1,8 +1,6 @@
 //! Pods that reach Services.
 
-use fairway_common::Reason::{
-    BackendMissing, ReplyTranslated, ServiceNew, SourceTranslated, Translated,
-};
+use fairway_common::Reason::{BackendMissing, ReplyTranslated, ServiceNew, SourceTranslated, Translated};
 use fairway_common::TCP;
 use fairway_common::conntrack::{flags, tcp};
 use fairway_common::service::{Frontend, Run};

@@ -115,7 +115,8 @@ impl World {
             .map(|((reason, packets, bytes), before)| (reason, packets - before.1, bytes - before.2))
             .filter(|(_, packets, _)| *packets != 0)
             .collect();
-        let mut wanted: Vec<_> = row.reasons.iter().map(|reason| (*reason, 1, row.packet.len() as u64)).collect();
+        let mut wanted: Vec<_> =
+            row.reasons.iter().map(|reason| (*reason, 1, row.packet.len() as u64)).collect();
         wanted.sort();
         let came = || format!("`{}` made {}\n  into {}", row.hook, Shown(&row.packet), Shown(&out));
         assert_eq!(verdict, row.verdict, "{}: verdict (found, expected): {counted:?}\n{}", row.name, came());

@@ -1,0 +1,152 @@
+//! Ends connected UDP sockets whose backend is gone: their programs connect again, to one that is there (S61).
+//!
+//! Only sockets that Fairway translated are ended: a socket is known by its cookie and by the backend that it was given,
+//! so one that was connected to the pod itself is never touched.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fairway_datapath::{Socket, Tracker};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::SocketLb;
+use crate::netlink::namespace;
+use crate::netlink::sockets::{self, UdpSocket};
+use crate::node::Shared;
+use crate::sync::{Origin, chain};
+
+/// Changes in this time are looked at together.
+const BURST: Duration = Duration::from_millis(500);
+/// How long a socket is looked for: it may have been about to connect when its backend went.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which sockets to end.
+fn chosen(open: Vec<UdpSocket>, stranded: &HashSet<(u64, SocketAddr)>) -> Vec<UdpSocket> {
+    open.into_iter().filter(|socket| stranded.contains(&(socket.cookie(), socket.peer()))).collect()
+}
+
+/// Ends those of the calling thread's network namespace; returns how many.
+fn end(stranded: &HashSet<(u64, SocketAddr)>) -> std::io::Result<usize> {
+    let chosen = chosen(sockets::connected()?, stranded);
+    chosen.iter().try_for_each(sockets::destroy)?;
+    Ok(chosen.len())
+}
+
+/// Looks after each change of the tables, until `stop`.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    if shared.config.socket_lb == SocketLb::Off {
+        return;
+    }
+    let able = tokio::task::spawn_blocking(sockets::can_destroy).await.unwrap_or(false);
+    if !able {
+        let line = "the kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): connected UDP sockets keep a backend that \
+                    is gone";
+        warn!("{line}");
+        shared.repairs.set("sockets", Some(line.to_owned()));
+        return;
+    }
+    let mut state = shared.state.subscribe();
+    let mut known = Known::default();
+    loop {
+        // Until a state is there, nobody knows what is gone.
+        if state.borrow_and_update().origin != Origin::Kernel {
+            look(&shared, &mut known).await;
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PATIENCE), if known.expects_more() => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::time::sleep(BURST).await;
+    }
+}
+
+/// Sockets that were looked for, and since when: an entry outlives its socket.
+#[derive(Default)]
+struct Known(HashMap<(u64, SocketAddr), Instant>);
+
+impl Known {
+    /// Those that are worth another look.
+    fn fresh(&mut self, stranded: &[Socket], now: Instant) -> HashSet<(u64, SocketAddr)> {
+        let all: HashSet<_> = stranded.iter().map(|it| (it.cookie, it.backend)).collect();
+        self.0.retain(|socket, _| all.contains(socket));
+        let since = |socket: &(u64, SocketAddr)| *self.0.entry(*socket).or_insert(now);
+        let mut since = since;
+        all.into_iter().filter(|socket| now - since(socket) <= 2 * PATIENCE).collect()
+    }
+
+    fn expects_more(&self) -> bool {
+        self.0.values().any(|since| since.elapsed() <= 2 * PATIENCE)
+    }
+}
+
+async fn look(shared: &Shared, known: &mut Known) {
+    let pins = shared.config.bpf_root.clone();
+    let found = tokio::task::spawn_blocking(move || Tracker::open(&pins)?.stranded_sockets()).await;
+    let stranded: Vec<Socket> = match found {
+        Ok(Ok(stranded)) => stranded,
+        Ok(Err(error)) => return debug!("sockets whose backend is gone: {}", chain(&error)),
+        Err(_) => return,
+    };
+    let stranded = Arc::new(known.fresh(&stranded, Instant::now()));
+    if stranded.is_empty() {
+        return;
+    }
+    let mut ended = 0;
+    let mut note = |place: &str, result: std::io::Result<usize>| match result {
+        Ok(count) => ended += count,
+        Err(error) => debug!("sockets of {place}: {error}"),
+    };
+    let here = stranded.clone();
+    if let Ok(result) = tokio::task::spawn_blocking(move || end(&here)).await {
+        note("the node", result);
+    }
+    for pod in shared.pods.list() {
+        // A pod that has gone has no sockets.
+        let Ok(netns) = File::open(&pod.netns) else { continue };
+        let there = stranded.clone();
+        let result = namespace::run(&netns, move || end(&there)).await.and_then(|result| result);
+        note(&pod.netns, result);
+    }
+    if ended > 0 {
+        info!(ended, "connected UDP sockets of backends that are gone were ended");
+        shared.metrics.collected("socket", ended as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S61
+    #[test]
+    fn only_a_socket_that_was_given_the_backend_that_is_gone_is_chosen() {
+        let gone: SocketAddr = "10.244.0.7:53".parse().unwrap();
+        let there: SocketAddr = "10.244.0.8:53".parse().unwrap();
+        let open = vec![
+            UdpSocket::for_test(1, gone),
+            UdpSocket::for_test(2, gone),
+            UdpSocket::for_test(1, there),
+            UdpSocket::for_test(3, "[fd00::7]:53".parse().unwrap()),
+        ];
+        let stranded = HashSet::from([(1, gone), (3, "[fd00::7]:53".parse().unwrap()), (4, there)]);
+        let chosen = chosen(open.clone(), &stranded);
+        // Cookie 2 was connected to the pod itself.
+        assert_eq!(chosen, [open[0], open[3]]);
+    }
+
+    #[test]
+    fn an_entry_that_outlives_its_socket_is_not_looked_for_for_ever() {
+        let socket = Socket { cookie: 1, backend: "10.244.0.7:53".parse().unwrap(), service: 1 };
+        let mut known = Known::default();
+        let start = Instant::now();
+        assert_eq!(known.fresh(&[socket], start).len(), 1);
+        assert_eq!(known.fresh(&[socket], start + PATIENCE).len(), 1);
+        assert_eq!(known.fresh(&[socket], start + 3 * PATIENCE).len(), 0);
+        assert!(known.fresh(&[], start).is_empty() && known.0.is_empty());
+    }
+}
