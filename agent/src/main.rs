@@ -33,10 +33,7 @@ fn main() -> ExitCode {
         Some(("config", options)) => {
             print(&loaded, options.get_one::<String>("output").is_some_and(|o| o == "json"))
         }
-        Some(("cleanup", _)) => match node::cleanup(&loaded.config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, error.exit_code()),
-        },
+        Some(("cleanup", options)) => cleanup(&loaded.config, options),
         _ => run(loaded.config),
     }
 }
@@ -46,7 +43,19 @@ fn command() -> Command {
         Arg::new("output").short('o').long("output").value_parser(["table", "json"]).help("How to print it"),
     );
     let cleanup = Command::new("cleanup")
-        .about("Detach all programs and remove all maps: Services stop being served on this node");
+        .about("Remove all programs, maps and routes of Fairway: Services stop being served on this node")
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Only list what would be removed"),
+        )
+        .arg(
+            Arg::new("pods")
+                .long("pods")
+                .action(ArgAction::SetTrue)
+                .help("Remove pods' devices too: the pods of this node lose their network"),
+        );
     Command::new("fairway-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The Fairway node agent: serves Services and connects pods on this node")
@@ -137,6 +146,18 @@ fn run(config: Config) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     match runtime.block_on(node::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+fn cleanup(config: &Config, options: &ArgMatches) -> ExitCode {
+    let options = node::Cleanup { dry_run: options.get_flag("dry-run"), pods: options.get_flag("pods") };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    match runtime.block_on(node::cleanup(config, options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, error.exit_code()),
     }

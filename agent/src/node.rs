@@ -28,7 +28,7 @@ use crate::reconcile::Limits;
 use crate::repair::{self, Repairs};
 use crate::stranded;
 use crate::sync::{self, SyncState, chain};
-pub use cleanup::cleanup;
+pub use cleanup::{Cleanup, cleanup};
 pub use error::Error;
 use network::Network;
 

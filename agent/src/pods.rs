@@ -69,6 +69,16 @@ pub struct PodEntry {
     pub terminating: bool,
 }
 
+/// The devices on the node's side of all pods that the state in `state_dir` knows of.
+///
+/// # Errors
+///
+/// The state cannot be read.
+pub fn devices(state_dir: &std::path::Path) -> Result<Vec<String>, Error> {
+    let state = state::StateFile::new(state_dir)?.read()?;
+    Ok(state.pods.into_iter().map(|record| record.node_interface).collect())
+}
+
 /// The pods of this node. Clones share one state.
 ///
 /// A change runs to its end even if the one who asked for it goes away: nothing is left half-made.

@@ -11,6 +11,7 @@ mod maps;
 mod node;
 mod pinned;
 mod raw;
+mod remove;
 mod repair;
 
 use std::net::IpAddr;

@@ -178,32 +178,6 @@ impl Datapath {
     pub fn maps(&self) -> Result<Vec<MapInfo>, Error> {
         self.maps.infos()
     }
-
-    /// Detaches and unpins everything below `pins`. Goes on after an error and reports all of them. The clsact filters
-    /// of kernels before 6.6 stay until their device goes or `tc filter del` removes them.
-    pub fn remove(pins: &Path) -> Result<(), Error> {
-        let mut failed = Vec::new();
-        let mut directories: Vec<_> = match std::fs::read_dir(pins) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("read", pins)(error)),
-        };
-        // Links before maps: a program without its maps is never attached.
-        directories.sort();
-        for directory in &directories {
-            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-                if let Err(error) = std::fs::remove_file(entry.path()) {
-                    failed.push(format!("`{}`: {error}", entry.path().display()));
-                }
-            }
-        }
-        for directory in directories.iter().map(std::path::PathBuf::as_path).chain([pins]) {
-            if let Err(error) = std::fs::remove_dir(directory) {
-                failed.push(format!("`{}`: {error}", directory.display()));
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { Err(Error::Remove(failed.join(", "))) }
-    }
 }
 
 impl Tables for Datapath {

@@ -128,6 +128,33 @@ impl Netlink {
         Ok(routes.iter().any(|route| route.destination == destination && route.links.contains(&link.index)))
     }
 
+    /// The destinations of the routes that agents set: those to other nodes, and, if wanted, those to pods of this node.
+    pub(crate) async fn own_routes(&self, pods: bool) -> Result<Vec<IpNet>, Error> {
+        let routes = self.routes().await?;
+        let own = routes.iter().filter(|route| is_own(route) && (pods || route.gateway.is_some()));
+        Ok(own.map(|route| route.destination).collect())
+    }
+
+    /// Removes those.
+    pub(crate) async fn delete_own_routes(&self, pods: bool) -> Result<(), Error> {
+        for route in self.routes().await?.iter().filter(|route| is_own(route)) {
+            match (route.gateway, route.links.first()) {
+                (Some(via), _) => self.delete_route(route.destination, via).await?,
+                (None, Some(index)) if pods => {
+                    let Some(link) = self.link_by_index(*index).await? else { continue };
+                    let mut message = through(&link, route.destination);
+                    message.header.protocol = ROUTE_PROTOCOL.into();
+                    message.header.scope = RouteScope::Link;
+                    let delete = self.handle.route().del(message).execute();
+                    let what = Error::refused("removing the route to", route.destination);
+                    ignore_missing(delete.await.map_err(what))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn routes(&self) -> Result<Vec<Route>, Error> {
         let requests =
             [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];

@@ -1,22 +1,61 @@
-//! Takes the data path off the node.
+//! Takes everything that Fairway made off the node, and nothing else.
 
 use fairway_datapath::Datapath;
 
 use super::{Error, host, lock};
 use crate::config::Config;
+use crate::netlink::Netlink;
+use crate::pods;
 
-/// Detaches all programs and removes all maps of a node whose agent is stopped. Again is a success.
+/// What [`cleanup`] is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// Pods' devices and their routes too: the pods of this node lose their network.
+    pub pods: bool,
+}
+
+/// Removes programs, maps, filters and routes of a node whose agent is stopped. Again is a success.
 ///
 /// # Errors
 ///
 /// An agent runs, or something could not be removed.
-pub fn cleanup(config: &Config) -> Result<(), Error> {
+pub async fn cleanup(config: &Config, options: Cleanup) -> Result<(), Error> {
     host::check(config)?;
     let _only = lock::take(&config.state_dir)?;
-    Datapath::remove(&config.bpf_root)?;
-    println!("removed programs and maps below {}", config.bpf_root.display());
+    let netlink = Netlink::connect()?;
+    let word = if options.dry_run { "would remove" } else { "removed" };
+    let pins = Datapath::pinned(&config.bpf_root)?;
+    let routes = netlink.own_routes(options.pods).await?;
+    let devices = if options.pods { pods::devices(&config.state_dir)? } else { Vec::new() };
+    let mut filters = Vec::new();
+    if !options.dry_run {
+        Datapath::remove(&config.bpf_root)?;
+        filters = Datapath::remove_filters()?;
+        netlink.delete_own_routes(options.pods).await?;
+        for device in &devices {
+            netlink.delete_link(device).await?;
+        }
+    }
+    for pin in &pins {
+        println!("{word} pin {}", pin.display());
+    }
+    for filter in &filters {
+        println!("{word} filter {filter}");
+    }
+    for route in &routes {
+        println!("{word} route {route}");
+    }
+    for device in &devices {
+        println!("{word} device {device}");
+    }
+    if options.dry_run {
+        println!("{word} filters of Fairway's programs at devices, if there are any (Linux before 6.6)");
+    }
+    let kept = if options.pods { "the last state" } else { "pods and the last state" };
     println!(
-        "kept {} (pods and the last state); delete it by hand if the node is not to come back",
+        "kept {} ({kept}); delete it by hand if the node is not to come back",
         config.state_dir.display()
     );
     Ok(())

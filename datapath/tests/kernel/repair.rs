@@ -89,6 +89,26 @@ fn a_link_that_was_detached_and_a_filter_that_was_deleted_are_attached_again() {
     assert_eq!(network.node.run(|| repaired(&mut datapath)), []);
 }
 
+#[test]
+fn removal_takes_all_programs_and_maps_off_the_node_and_leaves_what_others_pinned() {
+    let (world, network, datapath) = served();
+    let pins = world.options(false).pins;
+    drop(datapath);
+    assert_eq!(network.node.programs_at("pod1").len(), 2);
+    let foreign = pins.join("others");
+    std::fs::create_dir(&foreign).unwrap();
+    assert!(Datapath::pinned(&pins).unwrap().len() >= 18);
+    Datapath::remove(&pins).unwrap();
+    network.node.run(|| Datapath::remove_filters().unwrap());
+    assert_eq!(network.node.programs_at("pod1"), [0_u32; 0]);
+    assert_eq!(Datapath::pinned(&pins).unwrap(), [] as [std::path::PathBuf; 0]);
+    assert!(foreign.exists());
+    std::fs::remove_dir(foreign).unwrap();
+    Datapath::remove(&pins).unwrap();
+    assert!(!pins.exists());
+    assert_eq!(network.node.run(|| Datapath::remove_filters().unwrap()), [] as [String; 0]);
+}
+
 // S47, S54, S58, S59
 #[test]
 fn datagrams_for_a_backend_that_is_gone_are_forgotten_and_connections_stay() {
