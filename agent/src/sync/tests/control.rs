@@ -72,21 +72,21 @@ impl FakeControl {
         Source::Remote { address: crate::config::ControlAddress::Unix(self.path.clone()), tls: None }
     }
 
-    async fn next<T>(&mut self, what: &str, wanted: impl Fn(Body) -> Result<T, Body>) -> T {
+    async fn next<T>(&mut self, what: &str, wanted: impl Fn(&Body) -> Option<T>) -> T {
         for index in 0..self.passed.len() {
-            let body = self.passed.remove(index);
-            match wanted(body) {
-                Ok(found) => return found,
-                Err(body) => self.passed.insert(index, body),
+            if let Some(found) = wanted(&self.passed[index]) {
+                self.passed.remove(index);
+                return found;
             }
         }
         loop {
             let requests = &mut self.open.as_mut().expect("a stream").requests;
             let next = tokio::time::timeout(Duration::from_secs(10), requests.next());
             let request = next.await.unwrap_or_else(|_| panic!("no {what}")).unwrap().unwrap();
-            match wanted(request.body.unwrap()) {
-                Ok(found) => return found,
-                Err(body) => self.passed.push(body),
+            let body = request.body.unwrap();
+            match wanted(&body) {
+                Some(found) => return found,
+                None => self.passed.push(body),
             }
         }
     }
@@ -97,8 +97,8 @@ impl FakeControl {
         self.open = opened.await.expect("a new stream");
         self.passed.clear();
         self.next("Hello", |body| match body {
-            Body::Hello(hello) => Ok(hello),
-            other => Err(other),
+            Body::Hello(hello) => Some(hello.clone()),
+            _ => None,
         })
         .await
     }
@@ -106,9 +106,9 @@ impl FakeControl {
     /// The next answer to a version: applied, or rejected with a reason.
     pub(super) async fn answer(&mut self) -> Result<Version, (Version, String)> {
         self.next("answer", |body| match body {
-            Body::Applied(applied) => Ok(Ok(applied.version.unwrap())),
-            Body::Rejected(rejected) => Ok(Err((rejected.version.unwrap(), rejected.reason))),
-            other => Err(other),
+            Body::Applied(applied) => Some(Ok(applied.version.unwrap())),
+            Body::Rejected(rejected) => Some(Err((rejected.version.unwrap(), rejected.reason.clone()))),
+            _ => None,
         })
         .await
     }
@@ -116,8 +116,8 @@ impl FakeControl {
     /// The names of the pods in the next report.
     pub(super) async fn report(&mut self) -> Vec<String> {
         self.next("report", |body| match body {
-            Body::Report(report) => Ok(report.pods.into_iter().map(|pod| pod.name).collect()),
-            other => Err(other),
+            Body::Report(report) => Some(report.pods.iter().map(|pod| pod.name.clone()).collect()),
+            _ => None,
         })
         .await
     }
