@@ -241,7 +241,7 @@ pub fn http_text(to: SocketAddr, path: &str, timeout: Duration) -> io::Result<St
     body.ok_or_else(|| io::Error::other(format!("not HTTP: {answer:?}")))
 }
 
-fn any(to: SocketAddr) -> IpAddr {
+pub(super) fn any(to: SocketAddr) -> IpAddr {
     if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 

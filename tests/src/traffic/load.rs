@@ -1,14 +1,16 @@
 //! A steady stream of questions, and a count of what came of them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::BufReader;
+use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
-use super::ask::{connect, line};
-use super::{Failure, Kind, Query, ask};
+use super::ask::{any, connect, line};
+use super::{Failure, Kind, Query, Reply, ask};
 
 /// What to ask, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub struct Load {
     pub query: Query,
     /// From the start of one question to that of the next.
     pub every: Duration,
-    /// All on one TCP connection; otherwise each on a new one.
+    /// All on one TCP connection, or one UDP socket; otherwise each on a new one.
     pub one_connection: bool,
 }
 
@@ -32,6 +34,8 @@ pub struct LoadReport {
     pub failures: BTreeMap<String, u64>,
     /// The longest that a question took, in microseconds.
     pub slowest_micros: u64,
+    /// What came of the last question: the server's name or the kind of failure.
+    pub latest: String,
 }
 
 impl LoadReport {
@@ -43,33 +47,74 @@ impl LoadReport {
 
     fn add(&mut self, reply: Result<String, Failure>, taken: Duration) {
         self.asked += 1;
-        match reply {
-            Ok(name) => *self.answers.entry(name).or_default() += 1,
-            Err(failure) => *self.failures.entry(format!("{failure:?}")).or_default() += 1,
-        }
+        let (counts, name) = match reply {
+            Ok(name) => (&mut self.answers, name),
+            Err(failure) => (&mut self.failures, format!("{failure:?}")),
+        };
+        *counts.entry(name.clone()).or_default() += 1;
+        self.latest = name;
         let micros = taken.as_micros().try_into().unwrap_or(u64::MAX);
         self.slowest_micros = self.slowest_micros.max(micros);
     }
 }
 
+/// A report that others may look at.
+pub(super) type Shared = Arc<Mutex<LoadReport>>;
+
 /// Asks until `stop` is sent or dropped.
-pub(super) async fn load(load: Load, mut stop: oneshot::Receiver<()>) -> LoadReport {
-    let mut report = LoadReport::default();
+pub(super) async fn load(load: Load, mut stop: oneshot::Receiver<()>, report: Shared) {
     let mut ticks = tokio::time::interval(load.every);
-    let mut connection = None;
+    let (mut connection, mut socket) = (None, None);
     loop {
         tokio::select! {
-            _ = &mut stop => return report,
+            _ = &mut stop => return,
             _ = ticks.tick() => {}
         }
         let start = Instant::now();
-        let reply = if load.one_connection && load.query.kind == Kind::Tcp {
-            on_connection(&mut connection, load.query).await
-        } else {
-            ask(load.query).await.reply.map(|reply| reply.name)
+        let reply = match load.query.kind {
+            Kind::Tcp if load.one_connection => on_connection(&mut connection, load.query).await,
+            Kind::Udp | Kind::UdpUnconnected if load.one_connection => {
+                on_socket(&mut socket, load.query).await
+            }
+            _ => ask(load.query).await.reply.map(|reply| reply.name),
         };
+        let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         report.add(reply, start.elapsed());
     }
+}
+
+/// Asks on the one socket. It is opened again only when the system has ended it.
+async fn on_socket(socket: &mut Option<UdpSocket>, query: Query) -> Result<String, Failure> {
+    let asked = tokio::time::timeout(query.timeout, exchange(socket, query)).await;
+    let reply = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    if reply.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionAborted) {
+        *socket = None;
+    }
+    reply.map_err(Failure::from)
+}
+
+async fn exchange(socket: &mut Option<UdpSocket>, query: Query) -> std::io::Result<String> {
+    let connected = query.kind == Kind::Udp;
+    if socket.is_none() {
+        let new = UdpSocket::bind((any(query.to), query.source_port)).await?;
+        if connected {
+            new.connect(query.to).await?;
+        }
+        *socket = Some(new);
+    }
+    let Some(socket) = socket else { return Err(std::io::ErrorKind::NotConnected.into()) };
+    let mut buffer = [0; 2048];
+    // Answers that came too late for their own question.
+    while socket.try_recv(&mut buffer).is_ok() {}
+    let payload = vec![b'x'; query.size];
+    if connected {
+        socket.send(&payload).await?;
+    } else {
+        socket.send_to(&payload, query.to).await?;
+    }
+    let length = socket.recv(&mut buffer).await?;
+    let reply: Reply = serde_json::from_slice(buffer.get(..length).unwrap_or_default())?;
+    Ok(reply.name)
 }
 
 /// Asks on the one connection. One that breaks is a failure, and is not made again.

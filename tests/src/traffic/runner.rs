@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 
-use super::load::load;
+use super::load::{Shared, load};
 use super::{Load, LoadReport, Outcome, Query, ask};
 use crate::lab::{Place, command};
 
@@ -22,6 +22,8 @@ enum Order {
     Start(Load),
     /// The load with this id.
     Stop(u64),
+    /// What came so far of the load with this id.
+    Look(u64),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,8 +59,16 @@ pub async fn run() -> io::Result<()> {
             }
             Order::Start(what) => {
                 let (stop, stopped) = oneshot::channel();
-                loads.insert(id, stop);
-                tokio::spawn(async move { answers.send((id, Done::Load(load(what, stopped).await))) });
+                let report = Shared::default();
+                loads.insert(id, (stop, report.clone()));
+                tokio::spawn(async move {
+                    load(what, stopped, report.clone()).await;
+                    answers.send((id, Done::Load(snapshot(&report))))
+                });
+            }
+            Order::Look(load) => {
+                let report = loads.get(&load).map(|(_, report)| snapshot(report)).unwrap_or_default();
+                answers.send((id, Done::Load(report))).ok();
             }
             // Dropping the sender stops the load, which then answers under its own id.
             Order::Stop(load) => drop(loads.remove(&load)),
@@ -66,6 +76,10 @@ pub async fn run() -> io::Result<()> {
     }
     drop((answers, loads));
     writer.await.map_err(io::Error::other)?
+}
+
+fn snapshot(report: &Shared) -> LoadReport {
+    report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Done>>>>;
@@ -133,6 +147,18 @@ impl Runner {
     pub async fn start_load(&self, load: Load) -> io::Result<RunningLoad> {
         let (id, report) = self.order(&Order::Start(load)).await?;
         Ok(RunningLoad { id, report })
+    }
+
+    /// What came so far of a load that runs.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn look(&self, load: &RunningLoad) -> io::Result<LoadReport> {
+        let (_, answer) = self.order(&Order::Look(load.id)).await?;
+        match answer.await {
+            Ok(Done::Load(report)) => Ok(report),
+            _ => Err(gone()),
+        }
     }
 
     /// Ends a load and says what came of it.

@@ -10,6 +10,7 @@ use super::{Query, Reply};
 
 /// The protocol's number.
 const SCTP: i32 = 132;
+const SOURCE_PORT: u16 = 40_000;
 
 /// Sends the first packet of an association. An answer by SCTP is told as a reply of `sctp`; ICMP errors are errors.
 pub(super) async fn ask(query: Query) -> io::Result<Reply> {
@@ -18,7 +19,14 @@ pub(super) async fn ask(query: Query) -> io::Result<Reply> {
     socket.connect(SocketAddr::new(query.to.ip(), 0)).await?;
     socket.send(&init(query.to.port())).await?;
     let mut buffer = [0; 2048];
-    socket.recv(&mut buffer).await?;
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        // IPv4 shows its own header. A packet to this machine itself comes by here too, and is no answer.
+        let header = if query.to.is_ipv4() { 20 } else { 0 };
+        if length > header + 12 && buffer[header..header + 2] != SOURCE_PORT.to_be_bytes() {
+            break;
+        }
+    }
     let local = socket.local_addr()?;
     Ok(Reply { name: "sctp".into(), client: local, server: query.to })
 }
@@ -41,7 +49,7 @@ fn raw(to: SocketAddr) -> io::Result<std::net::UdpSocket> {
 /// Common header with a checksum that nobody checks before the ports, and an INIT chunk.
 fn init(port: u16) -> [u8; 32] {
     let mut packet = [0; 32];
-    packet[..2].copy_from_slice(&40_000_u16.to_be_bytes());
+    packet[..2].copy_from_slice(&SOURCE_PORT.to_be_bytes());
     packet[2..4].copy_from_slice(&port.to_be_bytes());
     // Type INIT, 20 bytes long, with a tag.
     packet[12..20].copy_from_slice(&[1, 0, 0, 20, 0, 0, 0, 1]);

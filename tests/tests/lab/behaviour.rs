@@ -112,7 +112,7 @@ async fn outlives(world: &World) -> anyhow::Result<()> {
     for from in [Position::PodSameNode, Position::PodOtherNode, Position::External] {
         let kept = held_while_removed(world, from).await;
         world.lab.manifests().apply_text(&pair(&world.lab, 1, "pair"))?;
-        ensure!(kept? > 0, "none of eight connections went to the endpoint that was removed");
+        ensure!(kept? > 0, "none of sixteen connections went to the endpoint that was removed");
         answered_by(world, Position::PodSameNode, &["pair-1", "pair-2"]).await?;
     }
     Ok(())
@@ -128,7 +128,7 @@ async fn held_while_removed(world: &World, from: Position) -> anyhow::Result<usi
     let load = Load { query, every: Duration::from_millis(20), one_connection: true };
     // Several, so that at least one of them ends at the endpoint that goes.
     let mut held = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..16 {
         held.push(world.client(from).start_load(load).await?);
     }
     answered_by(world, Position::PodSameNode, &["pair-1", "pair-2"]).await?;

@@ -4,10 +4,15 @@
 //! A runner of its own because all tests share the labs. `cargo test -p fairway-tests --test lab -- WORDS` runs those whose
 //! name contains all words; `--list` prints the names.
 
+mod affinity;
 mod behaviour;
+mod datagrams;
 mod health;
+mod lifecycle;
 mod matrix;
 mod outage;
+mod own;
+mod packets;
 mod services;
 mod settings;
 mod trial;

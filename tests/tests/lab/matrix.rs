@@ -50,14 +50,15 @@ impl Choice {
 pub(crate) async fn run(choice: &Choice) -> anyhow::Result<usize> {
     let start = std::time::Instant::now();
     let mut summary = Summary::default();
-    for (lb, sockets) in
-        [(SocketLb::All, Sockets::All), (SocketLb::Host, Sockets::Host), (SocketLb::Off, Sockets::Off)]
-    {
+    let kinds =
+        [(SocketLb::All, Sockets::All), (SocketLb::Host, Sockets::Host), (SocketLb::Off, Sockets::Off)];
+    let [all, host, off] = kinds.map(|(lb, _)| World::up_for_matrix(lb));
+    let (all, host, off) = tokio::try_join!(all, host, off)?;
+    for ((_, sockets), world) in kinds.into_iter().zip([all, host, off]) {
         let cells: Vec<Cell> = Cell::all(sockets).into_iter().filter(|cell| choice.wants(*cell)).collect();
         if cells.is_empty() {
             continue;
         }
-        let world = World::up_for_matrix(lb).await?;
         world.lab.manifests().apply_text(&services::manifests(&world)?)?;
         let failed = summary.failed();
         in_world(&world, cells, &mut summary).await?;
@@ -79,7 +80,7 @@ async fn in_world(world: &World, cells: Vec<Cell>, summary: &mut Summary) -> any
             what => run.push((cell, what)),
         }
     }
-    let before = ask.counts()?;
+    let before = world.counts()?;
     let mut results = futures::stream::iter(run)
         .map(|(cell, (what, numbers))| {
             let ask = &ask;
@@ -98,7 +99,7 @@ async fn in_world(world: &World, cells: Vec<Cell>, summary: &mut Summary) -> any
     }
     drop(results);
     // Every packet that vanished has its reason counted.
-    let after = ask.counts()?;
+    let after = world.counts()?;
     for (reason, packets) in dropped {
         let of = |counts: &std::collections::BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
         let counted = of(&after).saturating_sub(of(&before));

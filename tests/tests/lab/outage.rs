@@ -28,7 +28,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     ("a_lab_whose_keeper_died_is_cleaned_up", |_| stale_lab().boxed()),
 ];
 
-async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
+pub(crate) async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
     let limit = Duration::from_secs(15);
     let ready = || async { lab.agent_health(node).map_err(|error| error.to_string()) };
     eventually_within(limit, "the agent is ready", ready, |status| *status == Ok(200)).await?.ok();

@@ -68,10 +68,6 @@ impl Service {
         self.addresses().balancer_ip(v6)
     }
 
-    pub(crate) fn external_ip(self, v6: bool) -> IpAddr {
-        self.addresses().external_ip(v6)
-    }
-
     pub(crate) fn node_port(self) -> u16 {
         self.addresses().node_port()
     }

@@ -5,13 +5,22 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 
 use crate::world::World;
-use crate::{behaviour, health, outage, settings};
+use crate::{affinity, behaviour, datagrams, health, lifecycle, outage, packets, settings};
 
 /// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
 pub(crate) type Trial = (&'static str, for<'a> fn(&'a World) -> BoxFuture<'a, anyhow::Result<()>>);
 
 /// All tables, in the order in which they run.
-pub(crate) const ROOMS: [&[Trial]; 4] = [behaviour::TRIALS, settings::TRIALS, health::TRIALS, outage::TRIALS];
+pub(crate) const ROOMS: [&[Trial]; 8] = [
+    behaviour::TRIALS,
+    settings::TRIALS,
+    lifecycle::TRIALS,
+    packets::TRIALS,
+    datagrams::TRIALS,
+    affinity::TRIALS,
+    health::TRIALS,
+    outage::TRIALS,
+];
 
 /// What ran so far.
 pub(crate) struct Tally {

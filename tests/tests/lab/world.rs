@@ -1,15 +1,16 @@
 //! The lab of the suite: its Services, and a client in every position.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use fairway_tests::eventually;
 use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
-use fairway_tests::traffic::{Kind, Query, Runner};
+use fairway_tests::traffic::{Kind, Query, Runner, http_text};
 
 use super::services::{self, TCP_PROBE, pod};
 
@@ -175,6 +176,25 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// How often each reason was counted, on both nodes.
+    pub(crate) fn counts(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        for node in ["node1", "node2"] {
+            let page = self.lab.state.netns(node).within(|| {
+                http_text((std::net::Ipv4Addr::LOCALHOST, 10256).into(), "/metrics", Duration::from_secs(5))
+            })?;
+            for line in page.lines().filter_map(|line| line.strip_prefix("fairway_packets_total{")) {
+                let reason = line.split("reason=\"").nth(1).and_then(|rest| rest.split('"').next());
+                let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+                if let (Some(reason), Some(count)) = (reason, count) {
+                    *counts.entry(reason.to_owned()).or_default() += count;
+                }
+            }
+        }
+        ensure!(!counts.is_empty(), "the agents count nothing");
+        Ok(counts)
     }
 
     /// Copies the logs to where they outlive the lab.

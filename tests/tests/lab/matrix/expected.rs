@@ -1,7 +1,7 @@
 //! What must happen in a cell: one pure function, written from the statements and not from what Fairway does.
 //!
 //! **Source addresses.** The backend sees the client's own address, unless replies would not come back by themselves
-//! through the node that translated: a client outside with a backend of another node shows that node, and a pod that
+//! through the node that translated: a client outside with a backend of another node shows that node, and whoever
 //! reaches itself sees anything but its own address. kube-proxy masquerades more than that; for it, that is a means to the
 //! same end and no promise to anyone. With `masquerade-all`, every connection on the wire shows the node.
 
@@ -180,9 +180,16 @@ fn answers_at_localhost(cell: Cell) -> bool {
 
 fn sees(cell: Cell, usable: &[Endpoint]) -> Sees {
     let decided = decided_at(cell);
-    match (home(cell.client), cell.backend) {
+    // A process of a node and its backend on that node have one address, as a pod and itself have.
+    let hairpin = match cell.backend {
+        Backend::Itself => true,
+        Backend::Host => !is_pod(cell.client) && home(cell.client) == Some(1),
+        Backend::HostRemote => !is_pod(cell.client) && home(cell.client) == Some(2),
+        _ => false,
+    };
+    match (home(cell.client), hairpin) {
         // S72; a translated socket's connection stays within the pod, which has no other address.
-        (Some(_), Backend::Itself) => {
+        (Some(_), true) => {
             if is_hooked(cell) {
                 Sees::Anyone
             } else {

@@ -1,11 +1,11 @@
 //! Asking a cell's question, and judging the answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use fairway_tests::traffic::{Failure, Kind, Outcome, Query, http_text};
+use fairway_tests::traffic::{Failure, Kind, Outcome, Query};
 
 use super::cell::{Cell, Protocol};
 use super::expected::{Expected, Sees};
@@ -101,25 +101,6 @@ impl<'a> Ask<'a> {
         };
         ensure!(right, "the backend sees {seen}, and should see {sees:?}");
         Ok(())
-    }
-
-    /// How often each reason was counted, on both nodes.
-    pub(super) fn counts(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let mut counts = BTreeMap::new();
-        for node in ["node1", "node2"] {
-            let page = self.world.lab.state.netns(node).within(|| {
-                http_text((std::net::Ipv4Addr::LOCALHOST, 10256).into(), "/metrics", Duration::from_secs(5))
-            })?;
-            for line in page.lines().filter_map(|line| line.strip_prefix("fairway_packets_total{")) {
-                let reason = line.split("reason=\"").nth(1).and_then(|rest| rest.split('"').next());
-                let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
-                if let (Some(reason), Some(count)) = (reason, count) {
-                    *counts.entry(reason.to_owned()).or_default() += count;
-                }
-            }
-        }
-        ensure!(!counts.is_empty(), "the agents count nothing");
-        Ok(counts)
     }
 }
 
