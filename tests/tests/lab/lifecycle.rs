@@ -164,13 +164,15 @@ fn of_type(name: &str) -> (String, [bool; 4]) {
 async fn types(world: &World) -> anyhow::Result<()> {
     const TYPES: [&str; 5] = ["ClusterIP", "NodePort", "LoadBalancer", "external addresses", "ExternalName"];
     let mut own = Own::new(world);
-    let mut pairs = Vec::new();
-    for from in TYPES {
-        for to in TYPES.into_iter().filter(|to| *to != from) {
-            pairs.extend([from, to]);
+    // Every change from one to another, in one walk.
+    let mut walk = Vec::new();
+    for (place, from) in TYPES.into_iter().enumerate() {
+        walk.push(from);
+        for to in TYPES.into_iter().skip(place + 1) {
+            walk.extend([to, from]);
         }
     }
-    for (index, kind) in pairs.into_iter().enumerate() {
+    for (index, kind) in walk.into_iter().enumerate() {
         let (text, has) = of_type(kind);
         own.apply(&text)?;
         let node_port: (IpAddr, u16) = (world.node_address(2, false), ONE.node_port());
@@ -180,12 +182,15 @@ async fn types(world: &World) -> anyhow::Result<()> {
             (Position::External, (ONE.balancer_ip(false), 80)),
             (Position::External, (ONE.external_ip(false), 80)),
         ];
-        for ((from, to), has) in frontends.into_iter().zip(has) {
+        let all = frontends.into_iter().zip(has).map(|((from, to), has)| async move {
             // What is no Service's is the network's business, which answers in its own way, or not at all.
-            let right = |name: &str| (name == REMOTE_POD.name) == has;
+            let query = Query { timeout: Duration::from_millis(300), ..Query::new(Kind::Tcp, to.into()) };
+            let ask = || async { world.client(from).ask(query).await.ok()?.name().map(String::from) };
+            let right = |name: &Option<String>| (name.as_deref() == Some(REMOTE_POD.name)) == has;
             let what = format!("change {index}, to {kind}: {to:?} is there: {has}");
-            eventually(&what, || name(world, from, to), |name| right(name)).await?;
-        }
+            eventually(&what, ask, right).await
+        });
+        futures::future::try_join_all(all).await?;
     }
     Ok(())
 }

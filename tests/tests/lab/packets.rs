@@ -104,11 +104,9 @@ async fn later_address(world: &World) -> anyhow::Result<()> {
     becomes(world, Position::External, to, REMOTE_POD.name).await?;
     let change = |what: &'static str| -> anyhow::Result<()> {
         for address in ["192.168.50.77/24", "fd00:50::77/64"] {
-            let output = world.lab.run("node1", &["ip", "address", what, address, "dev", "eth0", "nodad"]);
-            let output = match what {
-                "add" => output?,
-                _ => world.lab.run("node1", &["ip", "address", what, address, "dev", "eth0"])?,
-            };
+            let mut words = vec!["ip", "address", what, address, "dev", "eth0"];
+            words.extend((what == "add").then_some("nodad"));
+            let output = world.lab.run("node1", &words)?;
             ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
