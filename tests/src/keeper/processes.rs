@@ -115,6 +115,9 @@ impl Processes {
         command.arg("--state-dir").arg(own.join("state"));
         command.arg("--socket").arg(state.agent_socket(node));
         command.args(["--health-address", "127.0.0.1:10256", "--zone", &format!("zone{number}")]);
+        for range in state.plan.service_cidrs() {
+            command.arg("--service-cidr").arg(range.to_string());
+        }
         self.spawn(node, command)
     }
 

@@ -17,9 +17,9 @@ use super::wire::{self, WireError};
 use super::{Lab, Manifests, Owner, ProcessState, State, Status, labs};
 
 /// How long a lab may take until all is ready.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 /// How long nothing may get better.
-const STUCK: Duration = Duration::from_secs(20);
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Why a lab did not come up.
 #[derive(Debug, thiserror::Error)]

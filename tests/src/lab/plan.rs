@@ -107,6 +107,12 @@ impl Plan {
         balancers.into_iter().chain(others).collect()
     }
 
+    /// Ranges of `ClusterIP`s.
+    #[must_use]
+    pub fn service_cidrs(self) -> Vec<IpNet> {
+        self.of_families(v4(10, 96, 0, 0, 16), v6([0xfd00, 0x10, 0x96, 0, 0], 0, 112))
+    }
+
     fn on_underlay(self, host: u8) -> Vec<IpNet> {
         self.of_families(v4(192, 168, 50, host, 24), v6([0xfd00, 0x50, 0, 0, 0], host.into(), 64))
     }

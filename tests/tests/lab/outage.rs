@@ -23,13 +23,15 @@ pub(crate) const TRIALS: &[Trial] = &[
     // S104
     ("an_agent_serves_from_disk_while_the_control_plane_is_away", |world| from_disk(world).boxed()),
     ("a_second_agent_on_a_node_is_refused", |world| second_agent(world).boxed()),
+    // S21
+    ("an_agent_that_masquerades_all_shows_the_node", |world| masquerades(world).boxed()),
     // S104
     ("a_killed_agent_does_not_go_back_to_an_older_state", |world| no_older_state(world).boxed()),
     ("a_lab_whose_keeper_died_is_cleaned_up", |_| stale_lab().boxed()),
 ];
 
 pub(crate) async fn wait_agent(lab: &Lab, node: &str) -> anyhow::Result<()> {
-    let limit = Duration::from_secs(15);
+    let limit = Duration::from_secs(60);
     let ready = || async { lab.agent_health(node).map_err(|error| error.to_string()) };
     eventually_within(limit, "the agent is ready", ready, |status| *status == Ok(200)).await?.ok();
     Ok(())
@@ -122,7 +124,8 @@ async fn no_older_state(world: &World) -> anyhow::Result<()> {
     answered_by(world, Position::PodSameNode, &["pair-1", "pair-2"]).await
 }
 
-async fn second_agent(world: &World) -> anyhow::Result<()> {
+/// The command of node1's agent, which runs.
+fn agent_of_node1(world: &World) -> anyhow::Result<tokio::process::Command> {
     let status = world.lab.status()?;
     let agent = status.processes.iter().find(|process| process.name == "node1").context("no agent")?;
     let pid = agent.pid.context("the agent does not run")?;
@@ -130,6 +133,39 @@ async fn second_agent(world: &World) -> anyhow::Result<()> {
     let arguments = line.split('\0').skip(1).filter(|argument| !argument.is_empty());
     let mut command = tokio::process::Command::from(world.lab.command("node1", "fairway-agent")?);
     command.args(arguments).kill_on_drop(true);
+    Ok(command)
+}
+
+/// By packets, everyone is seen as the node; a translated socket has no packet that could be masqueraded.
+async fn masquerades(world: &World) -> anyhow::Result<()> {
+    if world.socket_lb != SocketLb::Off {
+        return Ok(());
+    }
+    let mut command = agent_of_node1(world)?;
+    command.arg("--masquerade-all").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    world.lab.stop("node1", false)?;
+    let mut agent = command.spawn()?;
+    let mut done = wait_agent(&world.lab, "node1").await;
+    for v6 in [false, true] {
+        for service in [LOCAL_POD, REMOTE_POD] {
+            let query = Query::new(Kind::Tcp, (service.cluster_ip(v6), 80).into());
+            let asked = || async {
+                let outcome = world.client(Position::PodSameNode).ask(query).await.ok()?;
+                outcome.reply.ok().map(|reply| reply.client.ip())
+            };
+            let node = Some(world.node_address(1, v6));
+            let what = format!("{} sees the node", service.name);
+            done = done.and(eventually(&what, asked, |seen| *seen == node).await.map(drop));
+        }
+    }
+    agent.kill().await?;
+    world.lab.start("node1")?;
+    wait_agent(&world.lab, "node1").await?;
+    done
+}
+
+async fn second_agent(world: &World) -> anyhow::Result<()> {
+    let mut command = agent_of_node1(world)?;
     let output = tokio::time::timeout(Duration::from_secs(10), command.output()).await;
     let output = output.context("it runs on beside the first")??;
     let said = String::from_utf8_lossy(&output.stderr).to_lowercase();

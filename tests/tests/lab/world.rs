@@ -258,7 +258,8 @@ async fn wait_ready(lab: &Lab) -> anyhow::Result<()> {
         let waiting = pods.iter().filter(|pod| !pod.ready).map(|pod| (pod.name.clone(), pod.message.clone()));
         (pods.len(), waiting.collect::<Vec<_>>())
     };
-    let limit = Duration::from_secs(30);
+    // Four agents load their programs at once, and the kernel checks each.
+    let limit = Duration::from_secs(90);
     let logs = lab.state.directory().join("logs");
     let done = fairway_tests::eventually_within(limit, "pods not ready", not_ready, |(all, waiting)| {
         *all == 8 && waiting.is_empty()
