@@ -2,9 +2,9 @@
 
 mod ask;
 mod load;
+mod raw;
 mod redis;
 mod runner;
-mod sctp;
 mod serve;
 
 pub use ask::{Failure, Kind, Outcome, Query, ask, http_status, http_text, page};

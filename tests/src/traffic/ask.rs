@@ -25,6 +25,8 @@ pub enum Kind {
     Http,
     /// The first packet of an SCTP association, made by hand.
     Sctp,
+    /// An ICMP echo request.
+    Ping,
 }
 
 /// A question.
@@ -38,6 +40,8 @@ pub struct Query {
     pub timeout: Duration,
     /// The client's own port; 0: any.
     pub source_port: u16,
+    /// The client's own address, of a packet made by hand.
+    pub source: Option<IpAddr>,
     /// Bytes of payload, at least 1.
     pub size: usize,
 }
@@ -46,7 +50,7 @@ impl Query {
     /// A question with a short payload from any port, for at most two seconds.
     #[must_use]
     pub fn new(kind: Kind, to: SocketAddr) -> Self {
-        Self { kind, to, timeout: Duration::from_secs(2), source_port: 0, size: 1 }
+        Self { kind, to, timeout: Duration::from_secs(2), source_port: 0, source: None, size: 1 }
     }
 }
 
@@ -121,7 +125,8 @@ pub async fn ask(query: Query) -> Outcome {
             Kind::Http => http(query, &mut ends).await,
             Kind::Udp => udp(query, &mut ends).await,
             Kind::UdpUnconnected => udp_unconnected(query, &mut ends).await,
-            Kind::Sctp => super::sctp::ask(query).await,
+            Kind::Sctp => super::raw::sctp(query).await,
+            Kind::Ping => super::raw::ping(query).await,
         }
     };
     let reply = match tokio::time::timeout(query.timeout, asked).await {
