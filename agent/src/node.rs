@@ -237,6 +237,7 @@ async fn sync(
         pod_cidrs: shared.config.pod_cidrs.clone(),
         reports: shared.pods.subscribe(),
         metrics: shared.metrics.clone(),
+        repairs: shared.repairs.clone(),
     };
     let result = sync::run(shared.datapath.clone(), shared.state.clone(), options, stop.clone()).await;
     stop.cancel();

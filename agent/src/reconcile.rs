@@ -4,6 +4,7 @@
 //! everything that it names has been written; what it named before rests for a grace period before reuse,
 //! so that a program that read the old value still finds what it names.
 
+mod audit;
 mod backends;
 mod extents;
 mod guard;

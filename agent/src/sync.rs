@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Metrics;
 use crate::reconcile::{BackendKey, Limits, Usage};
+use crate::repair::Repairs;
 use crate::resolve::{Desired, LocalNode, ServicePortName};
 pub(crate) use engine::chain;
 pub use stream::Source;
@@ -111,6 +112,8 @@ pub struct Options {
     pub reports: watch::Receiver<Vec<PodStatus>>,
     /// Where durations are counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is noted that somebody changed the tables.
+    pub repairs: Arc<Repairs>,
 }
 
 /// Keeps the service table equal to the cluster's state, until `stop`. What is in force stays in force.

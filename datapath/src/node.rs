@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use aya::maps::RingBuf;
 use fairway_common::{Reason, reason::Count};
@@ -185,6 +186,11 @@ impl Tables for Datapath {
 
     fn image(&self) -> Result<Image, Error> {
         self.maps.image()
+    }
+
+    fn image_apart(datapath: &Mutex<Self>) -> Result<Image, Error> {
+        let pins = datapath.lock().unwrap_or_else(PoisonError::into_inner).options.pins.clone();
+        Maps::open(&map_directory(&pins))?.image()
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Error> {

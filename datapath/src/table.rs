@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
 
@@ -106,6 +107,14 @@ pub trait Tables {
 
     /// Reads everything back.
     fn image(&self) -> Result<Image, Self::Error>;
+
+    /// Reads everything back while others use the tables.
+    fn image_apart(tables: &Mutex<Self>) -> Result<Image, Self::Error>
+    where
+        Self: Sized,
+    {
+        tables.lock().unwrap_or_else(PoisonError::into_inner).image()
+    }
 
     /// Does one operation.
     fn apply(&mut self, op: &Op) -> Result<(), Self::Error>;

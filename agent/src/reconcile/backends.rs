@@ -77,6 +77,11 @@ impl Backends {
         }
     }
 
+    /// Everything that was ever written.
+    pub(super) fn written(&self) -> impl Iterator<Item = (u32, Backend)> {
+        self.records.iter().map(|(id, record)| (*id, record.backend))
+    }
+
     /// Ids in use.
     pub(super) fn ids(&self) -> BTreeMap<BackendKey, u32> {
         let used = self.records.iter().filter(|(_, record)| record.refs > 0);

@@ -22,6 +22,11 @@ impl Ranges {
         Self { capacity: capacity as usize, known, wanted: BTreeSet::new() }
     }
 
+    /// What was written.
+    pub(super) fn written(&self) -> &BTreeSet<Range> {
+        &self.known
+    }
+
     /// Adds what is missing. A range that does not fit lets nobody in.
     pub(super) fn put(
         &mut self,

@@ -105,6 +105,12 @@ impl Runs {
         self.live.values().map(|live| u64::from(live.count)).sum()
     }
 
+    /// The runs that frontends name, and what stands in them.
+    pub(super) fn written(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        let whole = self.live.iter().filter(|(_, live)| live.backends.len() == live.count as usize);
+        whole.map(|(first, live)| (*first, &*live.backends))
+    }
+
     /// Frees what has rested long enough.
     pub(super) fn wake(&mut self, now: Instant) {
         while let Some((released, run)) = self.resting.front().copied() {

@@ -89,6 +89,15 @@ impl<T: Tables> Engine<T> {
         Ok(())
     }
 
+    /// Compares the tables with what was written, and undoes what somebody else changed; returns in how many writes.
+    /// Blocks.
+    pub(super) fn audit(&mut self) -> Result<usize, T::Error> {
+        let Some(reconciler) = &self.reconciler else { return Ok(0) };
+        let ops = reconciler.restore(&T::image_apart(&self.tables)?);
+        self.write(&ops).inspect_err(|_| self.reconciler = None)?;
+        Ok(ops.len())
+    }
+
     /// Makes the tables serve the cluster. Blocks.
     pub(super) fn sync(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
         let desired = Arc::new(resolve(cluster, node));

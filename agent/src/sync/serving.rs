@@ -18,12 +18,15 @@ use super::received::{Complete, Received};
 use super::stream::{Client, Event};
 use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
 use crate::health::{Metrics, Synced};
+use crate::repair::Repairs;
 use crate::resolve::LocalNode;
 
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
 pub(super) const BURST: Duration = Duration::from_millis(10);
 /// How long a new agent leaves in force what the kernel serves before it falls back on the state on disk.
 const FIRST_WORD: Duration = Duration::from_secs(3);
+/// How often the tables are compared with what was written.
+const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// The state on disk is written at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,7 @@ pub(super) struct Serving<T> {
     applied: watch::Sender<Option<Version>>,
     about_node: watch::Sender<Node>,
     about_node_base: Node,
+    repairs: Arc<Repairs>,
     saved: watch::Sender<Saved>,
     saver: JoinHandle<()>,
     /// When the next sync is due, and since when it is waited for.
@@ -104,6 +108,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             state,
             node: options.node,
             metrics: options.metrics,
+            repairs: options.repairs,
             stop,
             received: Received::default(),
             accepted,
@@ -132,6 +137,9 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     pub(super) async fn run(mut self) {
         let mut stream = true;
+        let start = tokio::time::Instant::now() + AUDIT_EVERY;
+        let mut audits = tokio::time::interval_at(start, AUDIT_EVERY);
+        audits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due = self.due.map(|(at, _)| tokio::time::Instant::from_std(at));
             tokio::select! {
@@ -143,12 +151,42 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
                     self.sync().await;
                 }
+                _ = audits.tick(), if due.is_none() => self.audit().await,
                 () = self.stop.cancelled() => break,
             }
         }
         drop(self.saved);
         if let Err(error) = self.saver.await {
             error!("saving the last state failed: {error}");
+        }
+    }
+
+    /// Undoes what somebody else changed in the tables (S102).
+    async fn audit(&mut self) {
+        let Some(mut engine) = self.engine.take() else { return };
+        let done = tokio::task::spawn_blocking(move || {
+            let audited = engine.audit();
+            (engine, audited)
+        });
+        let Ok((engine, audited)) = done.await else {
+            error!("the tables could not be compared; the agent stops, and what is in force stays");
+            self.stop.cancel();
+            return;
+        };
+        self.engine = Some(engine);
+        match audited {
+            Ok(0) => {}
+            Ok(writes) => {
+                let line =
+                    format!("{writes} entries of the service table had been changed, and are as they were");
+                warn!("{line}");
+                self.metrics.repaired("entry");
+                self.repairs.note(line);
+            }
+            Err(error) => {
+                warn!("comparing the service table: {}", chain(&error));
+                self.trigger();
+            }
         }
     }
 

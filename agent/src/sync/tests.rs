@@ -116,6 +116,7 @@ impl Agent {
             pod_cidrs: vec![],
             reports: pods.subscribe(),
             metrics: metrics.clone(),
+            repairs: Arc::default(),
         };
         let running = run(tables.clone(), state.clone(), options, stop.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });

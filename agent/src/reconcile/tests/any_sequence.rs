@@ -204,6 +204,33 @@ fn check_clients(world: &World, desired: &Desired, crashed: bool) -> Result<(), 
     Ok(())
 }
 
+/// What somebody changes in the tables is written again, and nothing else is (S102).
+fn check_audit(world: &World) -> Result<(), TestCaseError> {
+    let whole = world.kernel.image().map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert_eq!(world.reconciler.restore(&whole), vec![]);
+    let mut image = whole.clone();
+    image.frontends.retain(|key, _| key.port % 2 == 0);
+    let stranger = FrontendKey { port: 9, ..key(1) };
+    image.frontends.insert(stranger, Frontend::default());
+    image.backends.retain(|id, _| id % 2 == 0);
+    image.backends.values_mut().for_each(|backend| backend.port = 9);
+    image.slots.values_mut().for_each(|id| *id = 0);
+    image.ranges.clear();
+    for op in world.reconciler.restore(&image) {
+        match op {
+            Op::PutBackend { id, backend } => drop(image.backends.insert(id, backend)),
+            Op::PutSlots { first, backends } => image.slots.extend((first..).zip(backends)),
+            Op::PutFrontend { key, value } => drop(image.frontends.insert(key, value)),
+            Op::DeleteFrontend { key } => drop(image.frontends.remove(&key)),
+            Op::PutRange { range } => drop(image.ranges.insert(range)),
+            Op::DeleteRange { range } => drop(image.ranges.remove(&range)),
+            Op::ForgetAffinity { .. } => {}
+        }
+    }
+    prop_assert_eq!(image, whole);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -233,6 +260,7 @@ proptest! {
         check_ids(&world.kernel, &last.desired)?;
         check_backends(&world, &last.desired)?;
         check_clients(&world, &last.desired, crashed)?;
+        check_audit(&world)?;
 
         world.restart();
         let plan = world.reconciler.plan(&last.desired, world.kernel.now);
