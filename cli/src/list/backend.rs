@@ -58,9 +58,10 @@ impl Backend {
         }
     }
 
-    /// Those that a frontend reaches.
+    /// Those that answer.
     pub(crate) fn from_image(image: &Image) -> Vec<Self> {
-        image.backends.iter().map(|(id, backend)| Self::from_map(*id, backend)).collect()
+        let answers = image.backends.iter().filter(|(_, backend)| backend.flags & backend_flags::GONE == 0);
+        answers.map(|(id, backend)| Self::from_map(*id, backend)).collect()
     }
 
     /// What tells it from all others.

@@ -88,7 +88,10 @@ impl Frontend {
             inside,
             outside,
             inside_when_empty: when_empty(Value::INSIDE_DROPS),
-            outside_when_empty: when_empty(Value::OUTSIDE_DROPS),
+            outside_when_empty: match value.flags & Value::INSIDE_ONLY {
+                0 => when_empty(Value::OUTSIDE_DROPS),
+                _ => "pass".to_owned(),
+            },
             keep_client: value.flags & Value::KEEP_CLIENT != 0,
         }
     }
