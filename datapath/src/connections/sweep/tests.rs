@@ -38,7 +38,7 @@ fn sweep(entries: &[Keyed<V4>], timeouts: &Timeouts, pressed: bool) -> usize {
 
 /// Seconds in steps of the clock, rounded down.
 fn steps(seconds: u32) -> u32 {
-    (u64::from(seconds) * 1_000_000_000 >> 30) as u32
+    ((u64::from(seconds) * 1_000_000_000) >> 30) as u32
 }
 
 #[test]
