@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod conntrack;
 pub mod event;
 pub mod family;
+pub mod fragment;
 pub mod limits;
 pub mod pod;
 pub mod ranges;

@@ -12,6 +12,10 @@ pub const PODS: u32 = 1_024;
 pub const CONNTRACK: u32 = 262_144;
 /// Connections of one family that found [`CONNTRACK`] full: the one silent longest makes room.
 pub const OVERFLOW: u32 = 16_384;
+/// Datagrams of one family whose first fragment is known.
+pub const FRAGMENTS: u32 = 4_096;
+/// Fragments that came before their first, both families together.
+pub const HELD: u32 = 256;
 /// Clients with affinity, and UDP sockets that are not connected; both families together.
 pub const AFFINITY: u32 = 65_536;
 /// Source ranges, both families together.

@@ -22,7 +22,7 @@ use crate::table::{Image, Op};
 use crate::{Error, MapInfo, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
-const LAYOUT: [(&str, bool, u32, u32, u32); 18] = [
+const LAYOUT: [(&str, bool, u32, u32, u32); 21] = [
     ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
     ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
     ("SLOTS", false, 4, 4, limits::SLOTS),
@@ -35,6 +35,9 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 18] = [
     ("OVERFLOW4", true, 16, 32, limits::OVERFLOW),
     ("OVERFLOW6", true, 40, 56, limits::OVERFLOW),
     ("OVERFLOWED", false, 4, 4, 1),
+    ("FRAGMENTS4", true, 16, 32, limits::FRAGMENTS),
+    ("FRAGMENTS6", true, 40, 56, limits::FRAGMENTS),
+    ("HELD", true, 40, 1608, limits::HELD),
     ("AFFINITY", true, 24, 8, limits::AFFINITY),
     ("RANGES", true, 24, 4, limits::RANGES),
     ("PEERS4", true, 16, 12, limits::PEERS),

@@ -44,6 +44,8 @@ pub trait Ip: Family {
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>>;
     /// Those that did not fit there.
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
+    /// What first fragments became.
+    fn fragments() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
     /// Translated sockets.
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>>;
     /// The source of connections that this node sends on.
@@ -93,6 +95,10 @@ impl Ip for V4 {
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
         &maps::OVERFLOW4
+    }
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::FRAGMENTS4
     }
     #[inline(always)]
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {
@@ -182,6 +188,10 @@ impl Ip for V6 {
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
         &maps::OVERFLOW6
+    }
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
+        &maps::FRAGMENTS6
     }
     #[inline(always)]
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>> {

@@ -4,6 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use fairway_common::affinity;
 use fairway_common::conntrack::{Entry, Tuple};
+use fairway_common::fragment::Held;
 use fairway_common::pod::Pod;
 use fairway_common::ranges::Source;
 use fairway_common::reason::Count;
@@ -37,6 +38,17 @@ pub static OVERFLOW6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limi
 /// One word: whether the overflow tables may hold anything. User space clears it when they are empty.
 #[map]
 pub static OVERFLOWED: Array<u32> = Array::pinned(1, 0);
+/// What the first fragment of a datagram became: the others have no ports.
+#[map]
+pub static FRAGMENTS4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::FRAGMENTS, 0);
+#[map]
+pub static FRAGMENTS6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limits::FRAGMENTS, 0);
+/// Fragments that came before their first.
+#[map]
+pub static HELD: LruHashMap<Tuple<V6>, Held> = LruHashMap::pinned(limits::HELD, 0);
+/// Room for one more, on its way there: it is too long for the stack.
+#[map]
+pub static HOLDING: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static AFFINITY: LruHashMap<affinity::Key, affinity::Choice> = LruHashMap::pinned(limits::AFFINITY, 0);
 #[map]

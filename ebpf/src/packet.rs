@@ -124,6 +124,8 @@ fn pull(skb: *mut __sk_buff, wanted: usize) {
 
 /// A family's way from the IP header to the transport header.
 pub trait Parse: Ip {
+    /// The id that a fragment shares with the others of its datagram.
+    fn fragment_id(skb: *mut __sk_buff, transport: usize) -> u32;
     /// Finds the transport header: protocol, offset, and whether it is a fragment.
     fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason>;
     /// The same in a packet that stands in another one at `start`, as [`extensions`] packs it.
@@ -167,6 +169,11 @@ impl Parse for fairway_common::V4 {
     }
 
     #[inline(always)]
+    fn fragment_id(skb: *mut __sk_buff, _transport: usize) -> u32 {
+        read::<u16>(skb, ETHERNET + 4).unwrap_or(0) as u32
+    }
+
+    #[inline(always)]
     fn quoted(skb: *mut __sk_buff, start: usize) -> u64 {
         let mut header = [0u8; 12];
         // SAFETY: the helper checks the bounds.
@@ -203,6 +210,15 @@ impl Parse for fairway_common::V6 {
         // The compiler knows that the offset is small and would drop the mask; Linux 6.1 does not know, and refuses.
         let offset = core::hint::black_box(found >> 16) as usize & 0x3ff;
         Ok((found as u8, offset, (found >> 8) as u8))
+    }
+
+    /// At the end of the fragment header, which comes last; who puts another one behind it is not understood.
+    #[inline(always)]
+    fn fragment_id(skb: *mut __sk_buff, transport: usize) -> u32 {
+        let mut id = 0u32;
+        // SAFETY: the helper checks the bounds.
+        unsafe { bpf_skb_load_bytes(skb.cast(), transport as u32 - 4, (&raw mut id).cast(), 4) };
+        id
     }
 
     #[inline(always)]
@@ -358,6 +374,12 @@ impl<A: Parse> Packet<A> {
         self.tuple.destination_port != 0
     }
 
+    /// Whether it is a fragment of what has ports.
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        matches!(self.kind, Kind::First | Kind::Later) && matches!(self.tuple.protocol, TCP | UDP)
+    }
+
     /// Whether routers may not cut the packet into fragments.
     #[inline(always)]
     pub fn stays_whole(&self) -> bool {
@@ -376,7 +398,8 @@ impl<A: Parse> Packet<A> {
             length(self.skb).wrapping_sub(ETHERNET as u32)
         } else {
             let header = if self.tuple.protocol == TCP {
-                read::<u8>(self.skb, self.transport + 12).map_or(TCP_HEADER as u32, |word| (word >> 4) as u32 * 4)
+                read::<u8>(self.skb, self.transport + 12)
+                    .map_or(TCP_HEADER as u32, |word| (word >> 4) as u32 * 4)
             } else {
                 8
             };

@@ -3,6 +3,7 @@
 pub mod affinity;
 pub mod conntrack;
 pub mod deliver;
+pub mod fragment;
 pub mod icmp;
 pub mod refuse;
 pub mod report;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
     IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv4Options, Ipv6Extensions,
-    Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, PacketBuilder, PacketHeaders, TcpHeader,
-    TransportHeader,
+    Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, NetHeaders, PacketBuilder,
+    PacketHeaders, TcpHeader,
 };
 use fairway_common::conntrack::tcp;
 
@@ -302,13 +302,14 @@ fn sum(bytes: &[u8], start: u32) -> u16 {
     sum as u16
 }
 
-/// The source port of a packet.
+/// The source port of a packet, also of a first fragment.
 pub(crate) fn source_port(bytes: &[u8]) -> u16 {
-    match PacketHeaders::from_ethernet_slice(bytes).unwrap().transport {
-        Some(TransportHeader::Tcp(header)) => header.source_port,
-        Some(TransportHeader::Udp(header)) => header.source_port,
+    let transport = match PacketHeaders::from_ethernet_slice(bytes).unwrap().net.unwrap() {
+        NetHeaders::Ipv4(header, _) => ETHERNET + header.header_len(),
+        NetHeaders::Ipv6(_, extensions) => ETHERNET + 40 + extensions.header_len(),
         other => panic!("no ports: {other:?}"),
-    }
+    };
+    u16::from_be_bytes([bytes[transport], bytes[transport + 1]])
 }
 
 /// A packet for people.

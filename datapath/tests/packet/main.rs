@@ -5,13 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod backends;
+mod clients;
 mod connections;
 mod errors;
+mod fragments;
 mod frame;
+mod full;
 mod netns;
 mod network;
 mod outside;
 mod plain;
+mod range;
 mod refuse;
 mod service;
 mod shape;

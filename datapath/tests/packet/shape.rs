@@ -1,7 +1,7 @@
 //! Packets of every shape: cut short, contradicting themselves, with options, in fragments.
 
-use fairway_common::Reason::{Fragment, Malformed, ReplyTranslated, ServiceNew, Translated};
-use fairway_common::UDP;
+use fairway_common::Reason::{Malformed, ReplyTranslated, ServiceNew, Translated};
+use fairway_common::{TCP, UDP};
 
 use crate::frame::{ETHERNET, Extra};
 use crate::netns::{ETH0, NODE2};
@@ -77,6 +77,43 @@ fn an_extension_header_cut_short_is_dropped() {
     });
 }
 
+// S87: lengths that contradict what came, for everybody.
+#[test]
+fn a_length_that_contradicts_the_packet_is_dropped() {
+    each(|world| {
+        world.put(world.service(1), &[world.remote(1, 8080)], &[world.remote(1, 8080)], 0);
+        let frame = world.frame(world.pod(1, 4000), world.service(1));
+        let bytes = frame.build();
+        let (length, whole) = if world.v4 {
+            (ETHERNET + 2, bytes.len() - ETHERNET)
+        } else {
+            (ETHERNET + 4, bytes.len() - ETHERNET - 40)
+        };
+        let with = |at: usize, value: &[u8]| {
+            let mut bytes = bytes.clone();
+            bytes[at..at + value.len()].copy_from_slice(value);
+            bytes
+        };
+        let mut wrong = vec![with(length, &(whole as u16 + 1).to_be_bytes()), with(length, &[255, 255])];
+        if world.v4 {
+            wrong.extend([with(length, &[0, 19]), with(length, &[0, 0])]);
+        }
+        let transport = frame.transport();
+        if world.protocol == TCP {
+            // The data offset, in words.
+            wrong.extend((0..5).map(|words| with(transport + 12, &[words << 4])));
+        } else {
+            wrong.extend((0..8).map(|length| with(transport + 4, &[0, length])));
+        }
+        for bytes in wrong {
+            for hook in HOOKS {
+                world.row(raw("contradicts itself", hook, bytes.clone()).drops(Malformed));
+            }
+        }
+        world.expect_tracked(&[]);
+    });
+}
+
 // S87
 #[test]
 fn packets_with_options_are_translated() {
@@ -126,43 +163,6 @@ fn ports_behind_many_extension_headers_are_found() {
         let translated = world.frame(pod, backend).build();
         assert_eq!(out[end..], translated[start..], "the transport header");
         assert_eq!(world.tracked().len(), 2);
-    });
-}
-
-// S85
-#[test]
-fn a_fragment_with_ports_towards_a_service_is_dropped_and_later_ones_are_left_alone() {
-    each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
-        world.put(service, &[backend], &[backend], 0);
-        let first = world.frame(pod, service).extra(Extra::Fragment { offset: 0, more: true });
-        let later = first.clone().extra(Extra::Fragment { offset: 5, more: true });
-        let last = first.clone().extra(Extra::Fragment { offset: 9, more: false });
-        for hook in [FROM_POD, FROM_NETWORK, TO_NETWORK] {
-            world.rows([
-                row("first", hook, &first).drops(Fragment),
-                row("later", hook, &later),
-                row("last", hook, &last),
-            ]);
-        }
-        world.expect_tracked(&[]);
-        world.run(FROM_POD, &world.frame(pod, service).build());
-        world.rows([
-            row("first of a known connection", FROM_POD, &first).drops(Fragment),
-            row("later of a known connection", FROM_POD, &later),
-        ]);
-    });
-}
-
-// S85
-#[test]
-fn fragments_between_pods_are_delivered() {
-    each(|world| {
-        let frame = world.frame(world.pod(1, 4000), world.pod(2, 8080));
-        for (offset, more) in [(0, true), (5, true), (9, false)] {
-            let frame = frame.clone().extra(Extra::Fragment { offset, more });
-            world.row(row("a fragment", FROM_POD, &frame).redirects(frame.clone().hop(World::to_pod(2))));
-        }
     });
 }
 

@@ -73,3 +73,23 @@ fn the_source_port_of_a_closed_connection_is_given_again_after_a_rest() {
         assert_eq!(wanted.differs(&out), None);
     }
 }
+
+// S78
+#[test]
+fn a_port_that_a_process_of_the_node_listens_on_is_not_taken() {
+    let mut world = World::load((40_010, 40_011), false).unwrap_or_else(|error| panic!("{error}"));
+    // This thread is in the node's namespace by now.
+    let any = std::net::Ipv6Addr::UNSPECIFIED;
+    let _tcp = std::net::TcpListener::bind((any, 40_010)).unwrap();
+    let _udp = std::net::UdpSocket::bind((any, 40_010)).unwrap();
+    for (v4, protocol) in [(true, TCP), (true, UDP), (false, TCP), (false, UDP)] {
+        for client in 4000..4010 {
+            world.begin(v4, protocol);
+            let (node_port, backend) = (world.node(30080), world.remote(1, 8080));
+            world.put(node_port, &[], &[backend], 0);
+            let frame = world.frame(world.client(client), node_port).build();
+            let sent = (0..100).map(|_| world.run(FROM_NETWORK, &frame)).find(|(verdict, _)| *verdict == 7);
+            assert_eq!(source_port(&sent.expect("the other port is free").1), 40_011);
+        }
+    }
+}

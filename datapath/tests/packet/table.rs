@@ -32,7 +32,8 @@ pub(crate) struct Row {
     verdict: i32,
     /// None: untouched.
     out: Option<Frame>,
-    reasons: Vec<Reason>,
+    /// Reasons with how often they are counted, and with whose bytes.
+    reasons: Vec<(Reason, u64, u64)>,
 }
 
 /// A row whose packet passes untouched and uncounted, until it says otherwise.
@@ -59,7 +60,13 @@ impl Row {
     }
 
     pub(crate) fn counts(mut self, reason: Reason) -> Self {
-        self.reasons.push(reason);
+        self.reasons.push((reason, 1, self.packet.len() as u64));
+        self
+    }
+
+    /// Counted on the way, without the packet's bytes.
+    pub(crate) fn counts_calls(mut self, reason: Reason, times: u64) -> Self {
+        self.reasons.push((reason, times, 0));
         self
     }
 }
@@ -115,8 +122,7 @@ impl World {
             .map(|((reason, packets, bytes), before)| (reason, packets - before.1, bytes - before.2))
             .filter(|(_, packets, _)| *packets != 0)
             .collect();
-        let mut wanted: Vec<_> =
-            row.reasons.iter().map(|reason| (*reason, 1, row.packet.len() as u64)).collect();
+        let mut wanted = row.reasons;
         wanted.sort();
         let came = || format!("`{}` made {}\n  into {}", row.hook, Shown(&row.packet), Shown(&out));
         assert_eq!(verdict, row.verdict, "{}: verdict (found, expected): {counted:?}\n{}", row.name, came());

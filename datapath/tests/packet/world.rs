@@ -8,7 +8,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData};
 use fairway_common::conntrack::{Entry, Tuple, flags};
-use fairway_common::{Family, TCP, UDP, V4, V6, family};
+use fairway_common::fragment::Held;
+use fairway_common::{Family, TCP, UDP, V4, V6, affinity, family};
 use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, backend_flags};
 use fairway_datapath::{Datapath, Events, Options, Pod};
 
@@ -22,6 +23,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "fwtest-";
 
 type Conntrack<A> = HashMap<MapData, Tuple<A>, Entry<A>>;
+type Affinity = HashMap<MapData, affinity::Key, affinity::Choice>;
 
 /// One conntrack entry: its key, what it becomes, and what it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +56,12 @@ pub(crate) struct World {
     pub(crate) protocol: u8,
     pub(crate) conntrack4: Conntrack<V4>,
     pub(crate) conntrack6: Conntrack<V6>,
+    pub(crate) affinity: Affinity,
+    fragments4: Conntrack<V4>,
+    fragments6: Conntrack<V6>,
+    pub(crate) held: HashMap<MapData, Tuple<V6>, Held>,
+    /// The Service port that frontends and backends are written for.
+    pub(crate) id: u32,
     frontends: Vec<FrontendKey>,
     pods: Vec<IpAddr>,
     next: u32,
@@ -131,7 +139,7 @@ impl Drop for Pins {
     }
 }
 
-fn conntrack<A: Family>(pins: &Path, name: &str) -> anyhow::Result<Conntrack<A>> {
+fn map<K: aya::Pod, V: aya::Pod>(pins: &Path, name: &str) -> anyhow::Result<HashMap<MapData, K, V>> {
     let directory =
         std::fs::read_dir(pins)?.flatten().map(|entry| entry.path()).find(|path| path.join(name).exists());
     let path = directory.context("no maps are pinned")?.join(name);
@@ -141,22 +149,28 @@ fn conntrack<A: Family>(pins: &Path, name: &str) -> anyhow::Result<Conntrack<A>>
 impl World {
     /// Loads the programs into a world of its own. The maps stay by their descriptors: the pins are removed at once.
     pub(crate) fn load(nat_ports: (u16, u16), trace: bool) -> Result<Self, String> {
+        Self::load_with(|options| (options.nat_ports, options.trace) = (nat_ports, trace))
+    }
+
+    /// The same with settings of its own.
+    pub(crate) fn load_with(change: impl FnOnce(&mut Options)) -> Result<Self, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("needs root: run `sudo ./x test --suite packet`".to_owned());
         }
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pins = Pins(format!("{BPFFS}/{PREFIX}{}-{number}", std::process::id()).into());
-        let options = Options {
+        let mut options = Options {
             pins: pins.0.clone(),
             node_addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
-            nat_ports,
+            nat_ports: NAT_PORTS,
             sockets_of: None,
             host_netns: None,
             service_ranges: Vec::new(),
             masquerade_all: false,
-            trace,
+            trace: false,
         };
+        change(&mut options);
         Self::open(options, enter().devices).map_err(|error| format!("cannot load the programs: {error:#}"))
     }
 
@@ -170,8 +184,13 @@ impl World {
             nat_ports,
             v4: true,
             protocol: TCP,
-            conntrack4: conntrack(&pins, "CONNTRACK4")?,
-            conntrack6: conntrack(&pins, "CONNTRACK6")?,
+            conntrack4: map(&pins, "CONNTRACK4")?,
+            conntrack6: map(&pins, "CONNTRACK6")?,
+            affinity: map(&pins, "AFFINITY")?,
+            fragments4: map(&pins, "FRAGMENTS4")?,
+            fragments6: map(&pins, "FRAGMENTS6")?,
+            held: map(&pins, "HELD")?,
+            id: 7,
             frontends: Vec::new(),
             pods: Vec::new(),
             next: 0,
@@ -193,8 +212,13 @@ impl World {
         for address in std::mem::take(&mut self.pods) {
             self.datapath.delete_pod(address).unwrap();
         }
+        self.id = 7;
         forget(&mut self.conntrack4);
         forget(&mut self.conntrack6);
+        forget(&mut self.affinity);
+        forget(&mut self.fragments4);
+        forget(&mut self.fragments6);
+        forget(&mut self.held);
         self.put_pod(1);
         self.put_pod(2);
     }
@@ -289,13 +313,17 @@ impl World {
         outside: &[SocketAddr],
         flags: u32,
     ) {
-        let [inside, outside] = [inside, outside].map(|backends| {
-            let run = Run { first: self.next, count: backends.len() as u32 };
-            let ids = backends.iter().map(|backend| self.put_backend(*backend)).collect();
-            self.datapath.apply(&Op::PutSlots { first: run.first, backends: ids }).unwrap();
-            run
-        });
-        self.put_frontend(frontend, Frontend { inside, outside, service: 7, flags, ..Frontend::default() });
+        let [inside, outside] = [inside, outside].map(|backends| self.put_run(backends));
+        let service = self.id;
+        self.put_frontend(frontend, Frontend { inside, outside, service, flags, ..Frontend::default() });
+    }
+
+    /// Writes backends and a run of them; its first backend has the run's first number as its id.
+    pub(crate) fn put_run(&mut self, backends: &[SocketAddr]) -> Run {
+        let run = Run { first: self.next, count: backends.len() as u32 };
+        let ids = backends.iter().map(|backend| self.put_backend(*backend)).collect();
+        self.datapath.apply(&Op::PutSlots { first: run.first, backends: ids }).unwrap();
+        run
     }
 
     pub(crate) fn put_frontend(&mut self, frontend: SocketAddr, value: Frontend) {
@@ -307,11 +335,16 @@ impl World {
     fn put_backend(&mut self, at: SocketAddr) -> u32 {
         let id = self.next;
         self.next += 1;
-        let local = [self.node(0), self.pod(1, 0), self.pod(2, 0)].iter().any(|own| own.ip() == at.ip());
-        let flags = if local { backend_flags::LOCAL } else { 0 };
-        let backend = Backend { address: at.ip(), port: at.port(), flags, service: 7 };
-        self.datapath.apply(&Op::PutBackend { id, backend }).unwrap();
+        self.set_backend(id, at, 0);
         id
+    }
+
+    /// Writes a backend anew, with further flags.
+    pub(crate) fn set_backend(&mut self, id: u32, at: SocketAddr, flags: u16) {
+        let local = [self.node(0), self.pod(1, 0), self.pod(2, 0)].iter().any(|own| own.ip() == at.ip());
+        let flags = flags | if local { backend_flags::LOCAL } else { 0 };
+        let backend = Backend { address: at.ip(), port: at.port(), flags, service: self.id };
+        self.datapath.apply(&Op::PutBackend { id, backend }).unwrap();
     }
 
     /// All connections, sorted.
@@ -334,7 +367,7 @@ impl World {
     }
 }
 
-fn forget<A: Family>(map: &mut Conntrack<A>) {
+fn forget<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) {
     for key in map.keys().collect::<Result<Vec<_>, _>>().unwrap() {
         map.remove(&key).unwrap();
     }

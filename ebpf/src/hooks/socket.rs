@@ -113,7 +113,9 @@ fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outco
     let cookie = cookie(ctx);
     let client = client::<A>(ctx, hook, &frontend, cookie);
     let hash = if frontend.flags & Frontend::HASHED != 0 {
-        (client.id[0] ^ client.id[1] ^ if frontend.affinity == 0 { cookie[0] } else { 0 }).wrapping_mul(SPREAD) >> 8
+        (client.id[0] ^ client.id[1] ^ if frontend.affinity == 0 { cookie[0] } else { 0 })
+            .wrapping_mul(SPREAD)
+            >> 8
     } else {
         service::random()
     };

@@ -11,6 +11,7 @@ use fairway_common::{Reason, V4, V6};
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
 use crate::stage::deliver::{self, DROP, PASS};
+use crate::stage::fragment::{self, Followed};
 use crate::stage::service::{Client, Side};
 use crate::stage::source::{self, Sender};
 use crate::stage::{conntrack, icmp, refuse, report, service};
@@ -57,7 +58,11 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
         report::packet(D::HOOK, reason, &packet);
         return DROP;
     }
-    let result = match stages::<D, A>(&mut packet) {
+    let next = stages::<D, A>(&mut packet);
+    if next.is_ok() && fragment::is_first(&packet) {
+        fragment::remember(&packet);
+    }
+    let result = match next {
         // In one place: the verifier walks what follows a call once for each.
         Ok(Next::Send) => {
             let pod = deliver::pod(&packet.tuple.destination);
@@ -100,14 +105,16 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
     {
         return plain::<D, A>(packet, Some(pod));
     }
+    if packet.is_fragment()
+        && let Some(next) = fragments::<D, A>(packet, pod)?
+    {
+        return Ok(next);
+    }
     if !packet.has_ports() {
         return without_ports::<D, A>(packet, pod);
     }
     if known && let Some(entry) = conntrack::find(packet) {
         packet.service = entry.service;
-        if packet.kind == Kind::First {
-            return Err(Reason::Fragment);
-        }
         let reply = entry.flags & flags::REPLY != 0;
         packet.rewrite(&entry.to)?;
         let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
@@ -123,6 +130,32 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
             connect::<D, A>(packet, &frontend)
         }
         _ => plain::<D, A>(packet, pod),
+    }
+}
+
+/// A fragment: a first one goes on like any packet, unless others wait for it; a later one does as its first did.
+#[inline(always)]
+fn fragments<D: Direction, A: Parse>(
+    packet: &mut Packet<A>,
+    pod: Option<&Pod>,
+) -> Result<Option<Next>, Reason> {
+    if packet.kind == Kind::First {
+        if D::SHORTCUT && fragment::release(packet) {
+            packet.verdict = DROP;
+            return Ok(Some(Next::Leave));
+        }
+        return Ok(None);
+    }
+    match fragment::follow(packet)? {
+        Followed::Translated => {
+            report::packet(D::HOOK, Reason::FragmentTranslated, packet);
+            Ok(Some(Next::Send))
+        }
+        // What the node's own stack sends is in order.
+        Followed::Unknown if D::SHORTCUT && fragment::concerns(packet, pod.is_some()) => {
+            Err(if fragment::hold(packet) { Reason::FragmentHeld } else { Reason::Fragment })
+        }
+        _ => Ok(None),
     }
 }
 
@@ -158,9 +191,6 @@ fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> R
 #[inline(always)]
 fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
     packet.service = frontend.service;
-    if packet.kind == Kind::First {
-        return Err(Reason::Fragment);
-    }
     if frontend.flags & Frontend::RANGES != 0 && !service::admits(frontend.service, &packet.tuple.source) {
         return Err(Reason::SourceNotAllowed);
     }

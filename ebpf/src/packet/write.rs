@@ -51,6 +51,29 @@ impl<A: Parse> Packet<A> {
         Ok(())
     }
 
+    /// Rewrites the addresses of a later fragment: the checksum over them stands in the first one.
+    #[inline(always)]
+    pub fn readdress(&mut self, to: &Tuple<A>) -> Result<(), Reason> {
+        let (skb, size) = (self.skb, 2 * size_of::<A>() as u32);
+        // SAFETY: source and destination of a tuple are neighbours; the helpers check bounds.
+        let failed = unsafe {
+            let old = (&raw const self.tuple.source).cast_mut().cast::<u32>();
+            let new = (&raw const to.source).cast_mut().cast::<u32>();
+            let difference = bpf_csum_diff(old, size, new, size, 0) as u64;
+            let failed = match A::CHECKSUM {
+                Some(offset) => bpf_l3_csum_replace(skb, (ETHERNET + offset) as u32, 0, difference, 0),
+                // A sum of the device over the whole packet sees the addresses change, and nothing else.
+                None => bpf_csum_update(skb, difference as u32).min(0),
+            };
+            failed | bpf_skb_store_bytes(skb, (ETHERNET + A::ADDRESSES) as u32, new.cast(), size, 0)
+        };
+        if failed != 0 && A::CHECKSUM.is_some() {
+            return Err(Reason::RewriteFailed);
+        }
+        (self.tuple.source, self.tuple.destination) = (to.source, to.destination);
+        Ok(())
+    }
+
     /// Addresses the packet to the device it is leaving by.
     #[inline(always)]
     pub fn link_to_self(&mut self) -> Result<(), Reason> {

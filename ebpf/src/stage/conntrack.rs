@@ -1,7 +1,9 @@
 //! Connections that are translated on the wire: found, recorded, with a source port of their own where needed.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::{
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+};
 use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
 use fairway_common::service::backend_flags;
@@ -17,6 +19,11 @@ use crate::stage::report;
 const FULL: i32 = -7;
 /// What an insertion answers when another CPU was faster.
 const TAKEN: i32 = -17;
+
+/// `BPF_F_CURRENT_NETNS`.
+const CURRENT_NAMESPACE: u64 = u64::MAX;
+/// No flag of an insertion: the key is somebody else's.
+const BUSY: u64 = u64::MAX;
 
 /// The clock of connection tracking.
 #[inline(always)]
@@ -122,12 +129,17 @@ pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Res
     if to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
-    let mut entry =
-        Entry { to: packet.tuple.reversed(), last_seen: now(), flags: flags::REPLY, service: packet.service, backend };
+    let mut entry = Entry {
+        to: packet.tuple.reversed(),
+        last_seen: now(),
+        flags: flags::REPLY,
+        service: packet.service,
+        backend,
+    };
     let translates_source = to.source != packet.tuple.source;
     // One key for all: kernels before 6.8 count stacks in steps of 32 bytes, and there is none to spare.
     let mut key = to.reversed();
-    claim(&mut key, &entry, translates_source)?;
+    claim(packet, &mut key, &entry, translates_source)?;
     to.source_port = key.destination_port;
     entry.to = *to;
     entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
@@ -153,24 +165,65 @@ pub fn translates<A: Ip>(address: &A) {
 
 /// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
 #[inline(always)]
-fn claim<A: Ip>(key: &mut Tuple<A>, reply: &Entry<A>, translates_source: bool) -> Result<(), Reason> {
+fn claim<A: Ip>(
+    packet: &Packet<A>,
+    key: &mut Tuple<A>,
+    reply: &Entry<A>,
+    translates_source: bool,
+) -> Result<(), Reason> {
+    let mut found = BUSY;
     for attempt in 0..limits::PORT_TRIES {
         if attempt > 0 || translates_source {
             key.destination_port = port();
         }
-        let flags = match get(&*key) {
+        if translates_source && listens(packet, key) {
+            continue;
+        }
+        found = match get(&*key) {
             None => BPF_NOEXIST as u64,
             // SAFETY: a live entry, compared at once.
             Some(entry) if unsafe { (*entry).to == reply.to || abandoned(&*entry) } => 0,
-            Some(_) => continue,
+            Some(_) => BUSY,
         };
-        match put(&*key, reply, flags) {
-            Ok(()) => return Ok(()),
-            Err(TAKEN) => {}
-            Err(_) => return Err(Reason::ConntrackFull),
+        if found != BUSY {
+            break;
         }
     }
-    Err(Reason::SourcePortsExhausted)
+    if found == BUSY {
+        return Err(Reason::SourcePortsExhausted);
+    }
+    match put(&*key, reply, found) {
+        Ok(()) => Ok(()),
+        // Another CPU was faster: with another packet of this connection, or with another one, and the client tries
+        // again.
+        // SAFETY: a live entry, compared at once.
+        Err(TAKEN) => match get(&*key) {
+            Some(entry) if unsafe { (*entry).to == reply.to } => Ok(()),
+            _ => Err(Reason::SourcePortsExhausted),
+        },
+        Err(_) => Err(Reason::ConntrackFull),
+    }
+}
+
+/// Whether a socket of the node waits for packets like these replies: its port is not free (S78).
+#[inline(always)]
+fn listens<A: Ip>(packet: &Packet<A>, reply: &Tuple<A>) -> bool {
+    // Addresses and ports stand as in `struct bpf_sock_tuple`.
+    let tuple = (&raw const *reply).cast_mut().cast();
+    let (skb, size) = (packet.skb.cast(), 2 * size_of::<A>() as u32 + 4);
+    // SAFETY: the tuple is at least as long as its size says; a socket that was found is given back at once.
+    unsafe {
+        let socket = if reply.protocol == UDP {
+            bpf_sk_lookup_udp(skb, tuple, size, CURRENT_NAMESPACE, 0)
+        } else {
+            bpf_skc_lookup_tcp(skb, tuple, size, CURRENT_NAMESPACE, 0)
+        };
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+    }
+    true
 }
 
 /// A port of the node's range, network byte order.

@@ -2,10 +2,10 @@
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::maps::lpm_trie;
-use fairway_common::affinity::Key;
-use fairway_common::ranges;
-use fairway_common::conntrack::Tuple;
 use fairway_common::Reason;
+use fairway_common::affinity::Key;
+use fairway_common::conntrack::Tuple;
+use fairway_common::ranges;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 
 use crate::ip::Ip;

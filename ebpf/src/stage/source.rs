@@ -25,7 +25,11 @@ pub enum Sender {
 pub fn of_device<A: Parse>(skb: *mut __sk_buff, tuple: &Tuple<A>) -> Sender {
     match deliver::pod(&tuple.source) {
         Some(pod) if pod.ifindex == packet::ifindex(skb) => {
-            if pod.flags & Pod::TRANSLATES == 0 { Sender::Pod } else { Sender::Client }
+            if pod.flags & Pod::TRANSLATES == 0 {
+                Sender::Pod
+            } else {
+                Sender::Client
+            }
         }
         None if tuple.source.is_link_local() && tuple.destination.is_near() => Sender::Neighbour,
         _ => Sender::Stranger,
