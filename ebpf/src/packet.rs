@@ -93,6 +93,18 @@ pub fn length(skb: *mut __sk_buff) -> u32 {
     unsafe { (*skb).len }
 }
 
+/// A size that is within bounds, for helpers that take one: in two steps that the compiler does not make one of, since
+/// the verifier of Linux 6.1 follows comparisons of the size itself only.
+#[inline(always)]
+pub fn bounded(size: u32, least: u32, most: u32) -> Option<u32> {
+    let size = core::hint::black_box(size);
+    if size < least {
+        return None;
+    }
+    let size = core::hint::black_box(size);
+    if size > most { None } else { Some(size) }
+}
+
 /// The device the program runs at.
 #[inline(always)]
 pub fn ifindex(skb: *mut __sk_buff) -> u32 {

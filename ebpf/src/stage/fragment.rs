@@ -56,10 +56,9 @@ pub enum Followed {
 #[inline(never)]
 pub fn hold<A: Parse>(packet: &Packet<A>) -> bool {
     let Some(room) = HOLDING.get_ptr_mut(0) else { return false };
-    let length = core::hint::black_box(packet::length(packet.skb));
-    if length == 0 || length > BYTES as u32 {
+    let Some(length) = packet::bounded(packet::length(packet.skb), ETHERNET as u32, BYTES as u32) else {
         return false;
-    }
+    };
     let name = fragment::name(&packet.tuple, A::fragment_id(packet.skb, packet.transport));
     let mut key = fragment::place(&name, 0);
     // SAFETY: this CPU's own room, whose size bounds the length.
@@ -94,23 +93,19 @@ pub fn release<A: Parse>(packet: &Packet<A>) -> bool {
         key.pad[1] = place;
         // SAFETY: a live entry of the map: if it is given away meanwhile, another waiting frame goes in its place.
         let Some(held) = (unsafe { HELD.get(&key) }) else { continue };
-        let length = core::hint::black_box(held.length);
         let fresh = now().wrapping_sub(held.since) <= SECONDS;
-        if fresh && length > ETHERNET as u32 && length <= BYTES as u32 {
+        if let Some(behind) = packet::bounded(held.length - ETHERNET as u32, 1, (BYTES - ETHERNET) as u32)
+            && fresh
+        {
             let bytes = held.bytes.as_ptr().cast_mut();
             // SAFETY: the map's value has as many bytes; the helpers check the packet's bounds. The link addresses
             // are not part of a sum that the device has made.
             unsafe {
-                let behind = BPF_F_RECOMPUTE_CSUM as u64;
-                let mut failed = bpf_skb_change_tail(skb, length, 0);
+                let sums = BPF_F_RECOMPUTE_CSUM as u64;
+                let mut failed = bpf_skb_change_tail(skb, behind + ETHERNET as u32, 0);
                 failed |= bpf_skb_store_bytes(skb, 0, bytes.cast(), ETHERNET as u32, 0);
-                failed |= bpf_skb_store_bytes(
-                    skb,
-                    ETHERNET as u32,
-                    bytes.add(ETHERNET).cast(),
-                    length - ETHERNET as u32,
-                    behind,
-                );
+                let rest = bytes.add(ETHERNET).cast();
+                failed |= bpf_skb_store_bytes(skb, ETHERNET as u32, rest, behind, sums);
                 if failed == 0 {
                     bpf_clone_redirect(skb, device, INGRESS);
                 }

@@ -8,7 +8,7 @@ use fairway_common::conntrack::{Tuple, tcp};
 use fairway_common::{Reason, TCP, V6};
 
 use crate::ip::Ip;
-use crate::packet::{ETHERNET, Kind, Packet, Parse};
+use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
@@ -189,16 +189,12 @@ fn quote<A: Ip>(skb: *mut __sk_buff, ends: &Tuple<A>, message: u64, size: usize)
     let mut words = [0u32; 2 + QUOTE / 4];
     words[0] = u32::from_ne_bytes([(message >> 8) as u8, message as u8, 0, 0]);
     words[1] = ((message >> 32) as u32).to_be();
-    // The compiler may not know better than the verifier what the size is.
-    let size = core::hint::black_box(size);
-    if size < A::HEADER + 8 || size > QUOTE {
-        return -1;
-    }
-    let total = size as u32 + 8;
+    let Some(size) = packet::bounded(size as u32, (A::HEADER + 8) as u32, QUOTE as u32) else { return -1 };
+    let total = size + 8;
     // SAFETY: `words` has 8 + QUOTE bytes, the quote at most QUOTE; the helpers check the packet's bounds.
     unsafe {
         let place = words.as_mut_ptr().add(2);
-        if bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, place.cast(), size as u32) != 0 {
+        if bpf_skb_load_bytes(skb.cast(), ETHERNET as u32, place.cast(), size) != 0 {
             return -1;
         }
         if bpf_skb_change_tail(skb, (ETHERNET + A::HEADER) as u32 + total, 0) != 0 {
