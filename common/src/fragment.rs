@@ -6,8 +6,10 @@
 use crate::conntrack::Tuple;
 use crate::{Family, V6, shared};
 
-/// The longest frame that is held.
-pub const BYTES: usize = 1600;
+/// Bytes behind the link addresses of the longest frame that is held: a mask, as the kernel's verifier wants it.
+pub const MASK: u32 = 0x7ff;
+/// Room for such a frame.
+pub const BYTES: usize = 2064;
 /// How many fragments of one datagram may wait for its first.
 pub const PLACES: u8 = 8;
 /// How long a datagram's id means that datagram, in ticks of connection tracking: as long as receivers wait for the
@@ -46,5 +48,5 @@ pub fn place<A: Family>(name: &Tuple<A>, place: u8) -> Tuple<V6> {
 }
 
 shared! {
-    Held: 1608;
+    Held: 2072;
 }

@@ -37,7 +37,7 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 21] = [
     ("OVERFLOWED", false, 4, 4, 1),
     ("FRAGMENTS4", true, 16, 32, limits::FRAGMENTS),
     ("FRAGMENTS6", true, 40, 56, limits::FRAGMENTS),
-    ("HELD", true, 40, 1608, limits::HELD),
+    ("HELD", true, 40, 2072, limits::HELD),
     ("AFFINITY", true, 24, 8, limits::AFFINITY),
     ("RANGES", true, 24, 4, limits::RANGES),
     ("PEERS4", true, 16, 12, limits::PEERS),

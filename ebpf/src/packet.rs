@@ -93,16 +93,14 @@ pub fn length(skb: *mut __sk_buff) -> u32 {
     unsafe { (*skb).len }
 }
 
-/// A size that is within bounds, for helpers that take one: in two steps that the compiler does not make one of, since
-/// the verifier of Linux 6.1 follows comparisons of the size itself only.
+/// A size for a helper, from `least` to `least + mask`: the verifier of Linux 6.1 follows a mask and a sum wherever the
+/// compiler puts them, and loses a comparison.
 #[inline(always)]
-pub fn bounded(size: u32, least: u32, most: u32) -> Option<u32> {
-    let size = core::hint::black_box(size);
-    if size < least {
+pub fn bounded(size: u32, least: u32, mask: u32) -> Option<u32> {
+    if size < least || size - least > mask {
         return None;
     }
-    let size = core::hint::black_box(size);
-    if size > most { None } else { Some(size) }
+    Some((core::hint::black_box(size - least) & mask) + least)
 }
 
 /// The device the program runs at.

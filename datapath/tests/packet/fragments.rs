@@ -140,7 +140,7 @@ fn no_more_fragments_of_a_datagram_wait_than_there_are_places() {
         }
         world.rows([
             row("one too many", FROM_NETWORK, &later).drops(Fragment),
-            row("one too long", FROM_NETWORK, later.clone().id(8).payload(&[1; 1600])).drops(Fragment),
+            row("one too long", FROM_NETWORK, later.clone().id(8).payload(&[1; 2048])).drops(Fragment),
         ]);
     });
 }

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use fairway_common::Reason;
 use fairway_common::conntrack::Entry;
-use fairway_common::fragment::{self, BYTES, PLACES, SECONDS};
+use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 
 use crate::maps::{HELD, HOLDING};
 use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
@@ -56,7 +56,7 @@ pub enum Followed {
 #[inline(never)]
 pub fn hold<A: Parse>(packet: &Packet<A>) -> bool {
     let Some(room) = HOLDING.get_ptr_mut(0) else { return false };
-    let Some(length) = packet::bounded(packet::length(packet.skb), ETHERNET as u32, BYTES as u32) else {
+    let Some(length) = packet::bounded(packet::length(packet.skb), ETHERNET as u32, MASK) else {
         return false;
     };
     let name = fragment::name(&packet.tuple, A::fragment_id(packet.skb, packet.transport));
@@ -94,7 +94,7 @@ pub fn release<A: Parse>(packet: &Packet<A>) -> bool {
         // SAFETY: a live entry of the map: if it is given away meanwhile, another waiting frame goes in its place.
         let Some(held) = (unsafe { HELD.get(&key) }) else { continue };
         let fresh = now().wrapping_sub(held.since) <= SECONDS;
-        if let Some(behind) = packet::bounded(held.length - ETHERNET as u32, 1, (BYTES - ETHERNET) as u32)
+        if let Some(behind) = packet::bounded(held.length - ETHERNET as u32, 1, MASK)
             && fresh
         {
             let bytes = held.bytes.as_ptr().cast_mut();

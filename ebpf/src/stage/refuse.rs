@@ -12,8 +12,11 @@ use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
-/// Most bytes of a packet that an ICMP error quotes: a header with options, and eight bytes of what it carries.
-const QUOTE: usize = 80;
+/// An ICMP error quotes the header with its options, and eight bytes of what the packet carries; so many bytes more than
+/// without options, in words.
+const LONGER: u32 = 0x3f;
+/// Room for a quote: of IPv6, whose header is the longer one.
+const QUOTE: usize = 40 + 8 + LONGER as usize + 1;
 
 /// Turns a packet that was dropped for a reason into its sender's answer, if the reason has one, and sends it back;
 /// `flags` as for a redirect out of the packet's device.
@@ -189,7 +192,7 @@ fn quote<A: Ip>(skb: *mut __sk_buff, ends: &Tuple<A>, message: u64, size: usize)
     let mut words = [0u32; 2 + QUOTE / 4];
     words[0] = u32::from_ne_bytes([(message >> 8) as u8, message as u8, 0, 0]);
     words[1] = ((message >> 32) as u32).to_be();
-    let Some(size) = packet::bounded(size as u32, (A::HEADER + 8) as u32, QUOTE as u32) else { return -1 };
+    let Some(size) = packet::bounded(size as u32, (A::HEADER + 8) as u32, LONGER) else { return -1 };
     let total = size + 8;
     // SAFETY: `words` has 8 + QUOTE bytes, the quote at most QUOTE; the helpers check the packet's bounds.
     unsafe {
