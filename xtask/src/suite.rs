@@ -108,7 +108,6 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     setup::toolchain()?;
     binaries::build(false)?;
     let mut total = Tally::default();
-    let mut results = Results::load()?.unwrap_or_default();
     for suite in suites {
         let mut run = Run::start();
         total += run_one(*suite, cells, &mut run)?;
@@ -116,10 +115,12 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
         sh::say(format_args!("suite {} took {} s", suite.name(), run.seconds));
         // A part of the matrix says nothing about the rest.
         if *suite != Suite::Matrix || cells.proto.is_none() && cells.family.is_none() {
+            // Read again each time: another run may have ended meanwhile.
+            let mut results = Results::load()?.unwrap_or_default();
             results.suites.insert(suite.name().into(), run);
+            results.save()?;
         }
     }
-    results.save()?;
     println!("test: {total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
