@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Op, Tables};
+use fairway_proto::control::Version;
 use fairway_proto::model::Cluster;
+use tracing::{debug, error, info, warn};
 
+use super::SyncState;
 use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
 use crate::resolve::{Desired, LocalNode, ServicePortName, resolve};
 
@@ -32,9 +35,42 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing was written.
+    fn of(reconciler: &Reconciler, desired: Arc<Desired>) -> Self {
+        Self {
+            desired,
+            service_ids: reconciler.service_ids(),
+            backend_ids: reconciler.backend_ids(),
+            usage: reconciler.usage(),
+            errors: vec![],
+            again_at: None,
+            writes: 0,
+            full: false,
+        }
+    }
+
     /// The tables are as they should be.
     pub(super) fn in_force(&self) -> bool {
         self.errors.is_empty() && self.again_at.is_none()
+    }
+
+    /// Says what is new; what was said before is not said again.
+    pub(super) fn log(&self, before: &SyncState, version: Version) {
+        for error in self.errors.iter().filter(|error| !before.errors.contains(error)) {
+            error!("{error}");
+        }
+        for problem in self.desired.problems.iter().filter(|it| !before.desired.problems.contains(it)) {
+            warn!("{problem}");
+        }
+        if self.in_force() && before.applied != Some(version) {
+            let (epoch, number, writes) = (version.epoch, version.number, self.writes);
+            let frontends = self.usage.frontends;
+            if writes > 0 || before.applied.is_none() {
+                info!(epoch, number, writes, frontends, "applied");
+            } else {
+                debug!(epoch, number, writes, frontends, "applied");
+            }
+        }
     }
 }
 
@@ -120,6 +156,15 @@ impl<T: Tables> Engine<T> {
         }
     }
 
+    /// Writes nothing: what the tables hold is left as it is. Blocks.
+    pub(super) fn look(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
+        let desired = Arc::new(resolve(cluster, node));
+        match &self.reconciler {
+            Some(reconciler) => Outcome::of(reconciler, desired),
+            None => self.sync(cluster, node),
+        }
+    }
+
     fn reconcile(&mut self, desired: &Arc<Desired>) -> Result<Outcome, T::Error> {
         let mut reconciler = match self.reconciler.take() {
             Some(reconciler) => reconciler,
@@ -129,14 +174,11 @@ impl<T: Tables> Engine<T> {
         self.write(&plan.ops)?;
         reconciler.applied(Instant::now());
         let outcome = Outcome {
-            desired: desired.clone(),
-            service_ids: reconciler.service_ids(),
-            backend_ids: reconciler.backend_ids(),
-            usage: reconciler.usage(),
             errors: plan.shortages.iter().map(ToString::to_string).collect(),
             again_at: plan.again_at,
             writes: plan.ops.len(),
             full: std::mem::take(&mut self.fresh),
+            ..Outcome::of(&reconciler, desired.clone())
         };
         self.reconciler = Some(reconciler);
         Ok(outcome)

@@ -23,12 +23,8 @@ use crate::resolve::LocalNode;
 
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
 pub(super) const BURST: Duration = Duration::from_millis(10);
-/// How long a new agent leaves in force what the kernel serves before it falls back on the state on disk.
-const FIRST_WORD: Duration = Duration::from_secs(3);
 /// How often the tables are compared with what was written.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
-/// The state on disk is written at most this often.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A state of the cluster that may be served.
 #[derive(Clone)]
@@ -37,8 +33,6 @@ struct Accepted {
     cluster: Arc<Cluster>,
     origin: Origin,
 }
-
-type Saved = Option<(Version, Arc<Cluster>)>;
 
 /// Everything that the loop holds.
 pub(super) struct Serving<T> {
@@ -62,8 +56,11 @@ pub(super) struct Serving<T> {
     about_node: watch::Sender<Node>,
     about_node_base: Node,
     repairs: Arc<Repairs>,
-    saved: watch::Sender<Saved>,
+    saved: watch::Sender<disk::Latest>,
     saver: JoinHandle<()>,
+    state_dir: PathBuf,
+    /// The kernel serves a later state than `accepted`, which came from the disk.
+    hands_off: bool,
     /// When the next sync is due, and since when it is waited for.
     due: Option<(Instant, Instant)>,
     last_sync: Option<Instant>,
@@ -77,8 +74,17 @@ impl<T: Tables + Send + 'static> Serving<T> {
         stop: CancellationToken,
     ) -> Result<Self, T::Error> {
         let engine = Engine::open(tables, options.limits)?;
-        let (serves, remote) = (engine.serves(), options.source.is_some());
-        let accepted = from_disk(&options.state_dir);
+        let accepted = disk::last(&options.state_dir).map(|(version, cluster)| {
+            info!(services = cluster.services.len(), "serving the last state from disk");
+            Accepted { version, cluster, origin: Origin::Disk }
+        });
+        let behind = accepted.as_ref().is_some_and(|last| disk::is_behind(&options.state_dir, last.version));
+        let hands_off = engine.serves() && behind;
+        if hands_off {
+            info!(
+                "the kernel serves a later state than the disk has, and keeps it until the control plane speaks"
+            );
+        }
         let (answer, answers) = watch::channel(None);
         let (applied, applieds) = watch::channel(accepted.as_ref().map(|accepted| accepted.version));
         let base = Node {
@@ -102,7 +108,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             tokio::spawn(client.run());
         }
         let (saved, to_save) = watch::channel(None);
-        let saver = tokio::spawn(save_all(options.state_dir, to_save, stop.clone()));
+        let saver = tokio::spawn(disk::save_all(options.state_dir.clone(), to_save, stop.clone()));
         let mut serving = Self {
             engine: Some(engine),
             state,
@@ -123,15 +129,12 @@ impl<T: Tables + Send + 'static> Serving<T> {
             about_node_base: base,
             saved,
             saver,
+            state_dir: options.state_dir,
+            hands_off,
             due: None,
             last_sync: None,
         };
         serving.trigger();
-        if serves && remote {
-            // The kernel may serve a newer state than the disk has: the control plane is given the first word.
-            let now = Instant::now();
-            serving.due = Some((now + FIRST_WORD, now));
-        }
         Ok(serving)
     }
 
@@ -223,6 +226,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
                     self.count(&cluster);
                     self.applied.send_replace(Some(version));
                     self.accepted = Some(Accepted { version, cluster, origin: Origin::ControlPlane });
+                    self.hands_off = false;
                     self.trigger();
                 }
                 Some(Complete::Rejected { version, reason }) => self.reject(version, reason),
@@ -291,10 +295,20 @@ impl<T: Tables + Send + 'static> Serving<T> {
         };
         let node = self.local_node(&accepted.cluster);
         let started = Instant::now();
-        let cluster = accepted.cluster.clone();
+        let (version, cluster) = (accepted.version, accepted.cluster.clone());
         let for_sync = node.clone();
+        let state_dir = self.state_dir.clone();
+        let hands_off = self.hands_off;
         let done = tokio::task::spawn_blocking(move || {
-            let outcome = engine.sync(&cluster, &for_sync);
+            let outcome = if hands_off {
+                engine.look(&cluster, &for_sync)
+            } else {
+                if let Err(error) = disk::begin(&state_dir, version) {
+                    let dir = state_dir.display();
+                    warn!("`{dir}`: {error}; after a crash an older state may be served for a moment");
+                }
+                engine.sync(&cluster, &for_sync)
+            };
             (engine, outcome)
         });
         let Ok((engine, outcome)) = done.await else {
@@ -338,14 +352,15 @@ impl<T: Tables + Send + 'static> Serving<T> {
     fn finish(&self, accepted: &Accepted, node: LocalNode, outcome: Outcome) {
         let in_force = outcome.in_force();
         let version = accepted.version;
-        log(&self.state.borrow(), &outcome, version);
-        if in_force {
-            self.answer.send_replace(Some(Body::Applied(Applied { version: Some(version) })));
-        } else if !outcome.errors.is_empty() {
-            let reason = outcome.errors.join("; ");
-            self.answer.send_replace(Some(Body::Rejected(Rejected { version: Some(version), reason })));
-        }
+        outcome.log(&self.state.borrow(), version);
         if accepted.origin == Origin::ControlPlane {
+            if in_force {
+                self.answer.send_replace(Some(Body::Applied(Applied { version: Some(version) })));
+            } else if !outcome.errors.is_empty() {
+                let reason = outcome.errors.join("; ");
+                let rejected = Rejected { version: Some(version), reason };
+                self.answer.send_replace(Some(Body::Rejected(rejected)));
+            }
             self.saved.send_replace(Some((version, accepted.cluster.clone())));
         }
         self.publish(|state| {
@@ -369,25 +384,6 @@ impl<T: Tables + Send + 'static> Serving<T> {
     }
 }
 
-/// Says what is new; what was said before is not said again.
-fn log(before: &SyncState, outcome: &Outcome, version: Version) {
-    for error in outcome.errors.iter().filter(|error| !before.errors.contains(error)) {
-        error!("{error}");
-    }
-    for problem in outcome.desired.problems.iter().filter(|it| !before.desired.problems.contains(it)) {
-        warn!("{problem}");
-    }
-    if outcome.in_force() && before.applied != Some(version) {
-        let (epoch, number, writes) = (version.epoch, version.number, outcome.writes);
-        let frontends = outcome.usage.frontends;
-        if writes > 0 || before.applied.is_none() {
-            info!(epoch, number, writes, frontends, "applied");
-        } else {
-            debug!(epoch, number, writes, frontends, "applied");
-        }
-    }
-}
-
 /// When a change that came now is applied: at once, unless it belongs to a burst.
 pub(super) fn due(now: Instant, last_sync: Option<Instant>) -> Instant {
     last_sync.map_or(now, |last| now.max(last + BURST))
@@ -398,36 +394,5 @@ fn about(base: &Node, node: &LocalNode) -> Node {
         addresses: node.addresses.iter().map(ToString::to_string).collect(),
         zone: node.zone.clone().unwrap_or_default(),
         ..base.clone()
-    }
-}
-
-fn from_disk(state_dir: &std::path::Path) -> Option<Accepted> {
-    match disk::load(state_dir) {
-        Ok(Some((version, cluster))) => {
-            info!(services = cluster.services.len(), "serving the last state from disk");
-            Some(Accepted { version, cluster, origin: Origin::Disk })
-        }
-        Ok(None) => None,
-        Err(error) => {
-            warn!("the last state on disk: {}; what the kernel holds stays in force", chain(&error));
-            None
-        }
-    }
-}
-
-async fn save_all(state_dir: PathBuf, mut to_save: watch::Receiver<Saved>, stop: CancellationToken) {
-    while to_save.changed().await.is_ok() {
-        let Some((version, cluster)) = to_save.borrow_and_update().clone() else {
-            continue;
-        };
-        let dir = state_dir.clone();
-        let saved = tokio::task::spawn_blocking(move || disk::save(&dir, version, &cluster)).await;
-        if let Ok(Err(error)) = saved {
-            warn!("the last state cannot be kept in `{}`: {error}", state_dir.display());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SAVE_EVERY) => {}
-            () = stop.cancelled() => {}
-        }
     }
 }

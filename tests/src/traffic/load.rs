@@ -87,7 +87,12 @@ pub(super) async fn load(load: Load, mut stop: oneshot::Receiver<()>, report: Sh
 async fn on_socket(socket: &mut Option<UdpSocket>, query: Query) -> Result<String, Failure> {
     let asked = tokio::time::timeout(query.timeout, exchange(socket, query)).await;
     let reply = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    if reply.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionAborted) {
+    // The second one is what a program sees that did not look at the first: the socket has no peer any more.
+    let ended = |error: &std::io::Error| {
+        error.kind() == std::io::ErrorKind::ConnectionAborted
+            || error.raw_os_error() == Some(libc::EDESTADDRREQ)
+    };
+    if reply.as_ref().is_err_and(ended) {
         *socket = None;
     }
     reply.map_err(Failure::from)

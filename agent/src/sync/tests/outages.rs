@@ -93,3 +93,20 @@ async fn losing_the_control_plane_again_and_again_causes_no_write() {
     assert_eq!(writes(&agent.tables), before);
     agent.stop().await;
 }
+
+// S103
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_disk_is_behind_the_kernel_waits_for_the_control_plane() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tables, mut control) = left_behind(dir.path()).await;
+    let old = Version { number: 0, ..version(1) };
+    super::super::disk::save(dir.path(), old, &Cluster::default()).unwrap();
+    let before = writes(&tables);
+    let agent = Agent::start(dir.path(), Some(control.source()), tables.clone());
+    assert_eq!(control.hello().await.applied, Some(old));
+    eventually("ready", || agent.state.borrow().applied.map(drop)).await;
+    assert_eq!((agent.served(), writes(&tables)), (WEB.iter().map(ToString::to_string).collect(), before));
+    control.send(snapshot(2, vec![])).await;
+    eventually("what the control plane says counts", || agent.served().is_empty().then_some(())).await;
+    agent.stop().await;
+}
