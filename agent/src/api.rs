@@ -57,7 +57,10 @@ impl Node for Server {
     type TraceStream = BoxStream<'static, Result<TraceEvent, Status>>;
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let kernel = self.read(|datapath| Ok(status::Kernel::read(datapath))).await?;
+        let pins = self.shared.config.bpf_root.clone();
+        let maps = tokio::task::spawn_blocking(move || fairway_datapath::maps(&pins)).await;
+        let maps = maps.map_err(|error| internal(&error))?;
+        let kernel = self.read(|datapath| Ok(status::Kernel::read(datapath, maps))).await?;
         let state = self.shared.state.borrow().clone();
         let facts = status::Facts {
             state: &state,

@@ -166,7 +166,7 @@ fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<
 
 /// Loads the programs and attaches them to the node's devices and sockets.
 async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>, Error> {
-    let node_addresses = network::one_of_each_family(&network.local().borrow().addresses);
+    let node_addresses = network.sources();
     let sockets_of = match config.socket_lb {
         SocketLb::Host => Some(host::netns_cookie()?),
         SocketLb::All | SocketLb::Off => None,

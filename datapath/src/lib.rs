@@ -25,6 +25,7 @@ pub use error::Error;
 pub use events::Events;
 pub use fairway_common as common;
 pub use load::{OBJECT, PROGRAMS, Programs};
+pub use maps::maps;
 pub use node::Datapath;
 pub use pinned::Pinned;
 pub use repair::{Repair, What};

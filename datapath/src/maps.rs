@@ -17,6 +17,7 @@ use self::clients::Clients;
 pub(crate) use self::flows::{Entries, Flows};
 use self::half::Half;
 pub(crate) use self::half::{Address, gone_is_fine, open, pin};
+use crate::load::map_directory;
 use crate::repair::{Repair, What};
 use crate::table::{Image, Op};
 use crate::{Error, MapInfo, Pod, raw};
@@ -178,7 +179,7 @@ impl Maps {
         by_family!(self, pod.address, |half, words| half.put_pod(words, pod))
     }
 
-    pub(crate) fn delete_pod(&mut self, address: IpAddr) -> Result<(), Error> {
+    pub(crate) fn delete_pod(&mut self, address: IpAddr) -> Result<bool, Error> {
         by_family!(self, address, |half, words| half.delete_pod(words))
     }
 
@@ -203,27 +204,28 @@ impl Maps {
     pub(crate) fn events_lost(&self) -> Result<u64, Error> {
         Ok(self.count(limits::COUNTS - 1)?.packets)
     }
+}
 
-    /// What the kernel says of each map, by name.
-    pub(crate) fn infos(&self) -> Result<Vec<MapInfo>, Error> {
-        let mut infos = LAYOUT
-            .iter()
-            .map(|(name, hash, ..)| {
-                let data = MapData::from_pin(self.directory.join(name)).map_err(Error::map("open", name))?;
-                let info = data.info().map_err(Error::map("read", name))?;
-                let entries = if *hash { Some(count_keys(&data, name)?) } else { None };
-                Ok(MapInfo {
-                    name,
-                    kind: kind(&info),
-                    entries,
-                    capacity: info.max_entries().into(),
-                    memory: memory(&data),
-                })
+/// What the kernel says of each map that is pinned below `pins`, by name. Counts entries by reading them, without any lock.
+pub fn maps(pins: &Path) -> Result<Vec<MapInfo>, Error> {
+    let directory = map_directory(pins);
+    let mut infos = LAYOUT
+        .iter()
+        .map(|(name, hash, ..)| {
+            let data = MapData::from_pin(directory.join(name)).map_err(Error::map("open", name))?;
+            let info = data.info().map_err(Error::map("read", name))?;
+            let entries = if *hash { Some(count_keys(&data, name)?) } else { None };
+            Ok(MapInfo {
+                name,
+                kind: kind(&info),
+                entries,
+                capacity: info.max_entries().into(),
+                memory: memory(&data),
             })
-            .collect::<Result<Vec<_>, Error>>()?;
-        infos.sort_by_key(|info| info.name);
-        Ok(infos)
-    }
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    infos.sort_by_key(|info| info.name);
+    Ok(infos)
 }
 
 fn kind(info: &KernelMap) -> &'static str {

@@ -11,7 +11,7 @@ use crate::attach::{Attachments, Place};
 use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
 use crate::maps::Maps;
 use crate::table::{Image, Op, Tables};
-use crate::{Connection, Error, Events, MapInfo, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker};
+use crate::{Connection, Error, Events, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker};
 
 /// The loaded and attached data path of one node.
 ///
@@ -21,6 +21,8 @@ pub struct Datapath {
     programs: Programs,
     attachments: Attachments,
     maps: Maps,
+    /// Put back before the programs were loaded anew, and not told yet.
+    repaired: Vec<Repair>,
 }
 
 impl Datapath {
@@ -30,7 +32,7 @@ impl Datapath {
         let programs = Programs::load(&options)?;
         let attachments = Attachments::open(&options.pins)?;
         let maps = Maps::open(&map_directory(&options.pins))?;
-        Ok(Self { options, programs, attachments, maps })
+        Ok(Self { options, programs, attachments, maps, repaired: Vec::new() })
     }
 
     /// Attaches to a device through which traffic reaches and leaves the node. Again is a success.
@@ -76,8 +78,9 @@ impl Datapath {
         self.maps.put_pod(pod)
     }
 
-    /// Removes a pod's address; one that is not there is a success.
-    pub fn delete_pod(&mut self, address: IpAddr) -> Result<(), Error> {
+    /// Removes a pod's address; one that is not there is a success. Whether connections of it were translated on the wire:
+    /// the next pod of this address must not meet them, see [`Tracker::forget_pod`].
+    pub fn delete_pod(&mut self, address: IpAddr) -> Result<bool, Error> {
         self.maps.delete_pod(address)
     }
 
@@ -92,31 +95,52 @@ impl Datapath {
     }
 
     /// Swaps all programs for builds that do or do not write events; attachments never have a gap.
-    pub fn set_tracing(&mut self, on: bool) -> Result<(), Error> {
-        self.reload(Options { trace: on, ..self.options.clone() })
+    pub fn set_tracing(datapath: &Mutex<Self>, on: bool) -> Result<(), Error> {
+        Self::reload(datapath, |options| options.trace = on)
     }
 
     /// Gives the connections that this node sends on new sources, one of each family that the node has; attachments
     /// never have a gap.
-    pub fn set_node_addresses(&mut self, addresses: Vec<IpAddr>) -> Result<(), Error> {
-        self.reload(Options { node_addresses: addresses, ..self.options.clone() })
+    pub fn set_node_addresses(datapath: &Mutex<Self>, addresses: &[IpAddr]) -> Result<(), Error> {
+        Self::reload(datapath, |options| addresses.clone_into(&mut options.node_addresses))
     }
 
-    fn reload(&mut self, options: Options) -> Result<(), Error> {
-        if self.options == options {
+    /// The kernel checks programs for seconds: they are loaded without the lock, and swapped under it.
+    fn reload(datapath: &Mutex<Self>, change: impl Fn(&mut Options)) -> Result<(), Error> {
+        let lock = || datapath.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let before = lock().options.clone();
+            let mut options = before.clone();
+            change(&mut options);
+            if options == before {
+                return Ok(());
+            }
+            lock().pin_maps_again();
+            let mut programs = Programs::load(&options)?;
+            let mut this = lock();
+            if this.options != before {
+                // Another change came first: this one is made upon it.
+                continue;
+            }
+            this.attachments.swap(&mut programs)?;
+            this.options = options;
+            let old = std::mem::replace(&mut this.programs, programs);
+            drop(this);
+            drop(old);
             return Ok(());
         }
-        let mut programs = Programs::load(&options)?;
-        self.attachments.swap(&mut programs)?;
-        self.programs = programs;
-        self.options = options;
-        Ok(())
+    }
+
+    /// Programs are loaded with the maps that are pinned: where there is no pin they would get new ones.
+    fn pin_maps_again(&mut self) {
+        // What cannot be pinned is told by the next repair.
+        self.maps.repair(&mut self.repaired, &mut Vec::new());
     }
 
     /// Looks whether everything that was made is still in force, and puts back what is not. Says what, and what could
     /// not be put back. Cheap: some system calls for each attachment and map.
     pub fn repair(&mut self) -> (Vec<Repair>, Vec<Error>) {
-        let (mut repaired, mut failed) = (Vec::new(), Vec::new());
+        let (mut repaired, mut failed) = (std::mem::take(&mut self.repaired), Vec::new());
         self.maps.repair(&mut repaired, &mut failed);
         self.attachments.repair(&mut self.programs, &mut repaired, &mut failed);
         (repaired, failed)
@@ -173,11 +197,6 @@ impl Datapath {
             .collect::<Result<Vec<_>, Error>>()?;
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
-    }
-
-    /// The maps, by name.
-    pub fn maps(&self) -> Result<Vec<MapInfo>, Error> {
-        self.maps.infos()
     }
 }
 

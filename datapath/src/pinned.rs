@@ -7,7 +7,7 @@ use fairway_common::{Reason, reason::Count};
 use crate::load::map_directory;
 use crate::maps::Maps;
 use crate::table::Image;
-use crate::{Connection, Error, MapInfo, Pod, Timeouts, Tracker};
+use crate::{Connection, Error, Pod, Timeouts, Tracker};
 
 /// The pinned maps alone, opened for reading while no agent runs.
 pub struct Pinned {
@@ -52,10 +52,5 @@ impl Pinned {
     /// The tables of connections.
     pub fn tracker(&mut self) -> &mut Tracker {
         &mut self.tracker
-    }
-
-    /// As [`Datapath::maps`](crate::Datapath::maps).
-    pub fn maps(&self) -> Result<Vec<MapInfo>, Error> {
-        self.maps.infos()
     }
 }

@@ -25,9 +25,9 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Asks the kernel.
-    pub(super) fn read(datapath: &Datapath) -> Self {
-        Self { programs: datapath.programs(), maps: datapath.maps(), counts: datapath.counts() }
+    /// Asks the kernel. `maps` as it said of them, which needs no lock.
+    pub(super) fn read(datapath: &Datapath, maps: Read<Vec<MapInfo>>) -> Self {
+        Self { programs: datapath.programs(), maps, counts: datapath.counts() }
     }
 }
 

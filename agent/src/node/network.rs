@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
+use fairway_datapath::Datapath;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,6 +20,7 @@ const MTU: u32 = 1500;
 /// The devices and what this node is.
 pub(super) struct Network {
     links: Vec<Link>,
+    sources: Vec<IpAddr>,
     local: watch::Sender<LocalNode>,
     changes: watch::Receiver<()>,
 }
@@ -41,16 +43,22 @@ impl Network {
         if addresses.is_empty() {
             warn!("the network devices have no global address yet: NodePorts are served when they have");
         }
+        let sources = sources(&addresses, &[]);
         let zone = config.zone.clone();
         let node_port_addresses = config.node_port_addresses.clone();
         let name = config.node_name.clone();
         let local = watch::Sender::new(LocalNode { name, addresses, zone, node_port_addresses });
-        Ok(Self { links, local, changes })
+        Ok(Self { links, sources, local, changes })
     }
 
     /// This node, now and after each change.
     pub(super) fn local(&self) -> watch::Receiver<LocalNode> {
         self.local.subscribe()
+    }
+
+    /// What connections that this node sends on come from: one address of each family that it has.
+    pub(super) fn sources(&self) -> Vec<IpAddr> {
+        self.sources.clone()
     }
 
     pub(super) fn interfaces(&self) -> Vec<String> {
@@ -88,7 +96,8 @@ impl Network {
         self.links = links;
         // A node does not lose its last address for good: services at it stay until there is a new one.
         if !addresses.is_empty() {
-            use_addresses(shared, one_of_each_family(&addresses)).await?;
+            self.sources = sources(&addresses, &self.sources);
+            use_addresses(shared, self.sources.clone()).await?;
             self.local.send_if_modified(|local| {
                 let changed = local.addresses != addresses;
                 local.addresses = addresses;
@@ -110,17 +119,19 @@ async fn attach(shared: &Arc<Shared>, interface: String) -> Result<(), Error> {
 /// Connections that this node sends on take these addresses from now on (S30, S76).
 async fn use_addresses(shared: &Arc<Shared>, addresses: Vec<IpAddr>) -> Result<(), Error> {
     let datapath = shared.datapath.clone();
-    let used = tokio::task::spawn_blocking(move || {
-        datapath.lock().unwrap_or_else(PoisonError::into_inner).set_node_addresses(addresses)
-    });
+    let used = tokio::task::spawn_blocking(move || Datapath::set_node_addresses(&datapath, &addresses));
     Ok(used.await.map_err(|_| Error::Interrupted)??)
 }
 
-/// The first address of each family: what the node's own connections come from.
-pub(super) fn one_of_each_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let v4 = addresses.iter().find(|address| address.is_ipv4());
-    let v6 = addresses.iter().find(|address| address.is_ipv6());
-    v4.into_iter().chain(v6).copied().collect()
+/// One address of each family, which connections that this node sends on come from: what it was `before` as long as the
+/// node has that, else the first.
+fn sources(addresses: &[IpAddr], before: &[IpAddr]) -> Vec<IpAddr> {
+    let one = |v6| {
+        let of_family = |address: &&IpAddr| address.is_ipv6() == v6;
+        let kept = before.iter().filter(of_family).find(|address| addresses.contains(address));
+        kept.or_else(|| addresses.iter().find(of_family)).copied()
+    };
+    [one(false), one(true)].into_iter().flatten().collect()
 }
 
 /// The devices that are set, or the Ethernet devices with a default route.
@@ -143,4 +154,25 @@ async fn addresses(config: &Config, netlink: &Netlink, links: &[Link]) -> Result
     }
     let names: Vec<String> = links.iter().map(|link| link.name.clone()).collect();
     Ok(netlink.addresses(&names).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Vec<IpAddr> {
+        text.split_whitespace().map(|address| address.parse().unwrap()).collect()
+    }
+
+    // S30
+    #[test]
+    fn the_source_of_sent_on_connections_stays_as_long_as_the_node_has_it() {
+        let before = sources(&all("fd00::1 192.0.2.1 192.0.2.2"), &[]);
+        assert_eq!(before, all("192.0.2.1 fd00::1"));
+        // The kernel names the newest IPv6 address first.
+        assert_eq!(sources(&all("192.0.2.2 192.0.2.1 fd00::2 fd00::1"), &before), before);
+        assert_eq!(sources(&all("192.0.2.2 fd00::2 fd00::1"), &before), all("192.0.2.2 fd00::1"));
+        assert_eq!(sources(&all("192.0.2.2"), &before), all("192.0.2.2"));
+        assert_eq!(sources(&all("192.0.2.2 fd00::3"), &all("192.0.2.2")), all("192.0.2.2 fd00::3"));
+    }
 }

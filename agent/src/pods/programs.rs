@@ -18,7 +18,7 @@ pub trait Programs: Send + Sync + 'static {
     fn is_attached(&self, interface: &str) -> Result<bool, ProgramError>;
     /// As [`Datapath::put_pod`].
     fn put_pod(&self, pod: &Pod) -> Result<(), ProgramError>;
-    /// As [`Datapath::delete_pod`].
+    /// As [`Datapath::delete_pod`]; the pod's connections go with it.
     fn delete_pod(&self, address: IpAddr) -> Result<(), ProgramError>;
     /// As [`Datapath::pods`].
     fn pods(&self) -> Result<Vec<Pod>, ProgramError>;
@@ -43,7 +43,14 @@ impl Programs for Mutex<Datapath> {
     }
 
     fn delete_pod(&self, address: IpAddr) -> Result<(), ProgramError> {
-        Ok(locked(self).delete_pod(address)?)
+        let mut datapath = locked(self);
+        if datapath.delete_pod(address)? {
+            // A large table takes its time: without the lock.
+            let mut tracker = datapath.tracker()?;
+            drop(datapath);
+            tracker.forget_pod(address)?;
+        }
+        Ok(())
     }
 
     fn pods(&self) -> Result<Vec<Pod>, ProgramError> {

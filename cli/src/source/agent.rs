@@ -15,6 +15,8 @@ use crate::status::Status;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to turn tracing on: the kernel checks the programs that trace.
+const TRACING_PATIENCE: Duration = Duration::from_secs(60);
 /// The largest answer: 65 536 frontends with their backends fit well within it.
 const LARGEST: usize = 256 << 20;
 
@@ -93,7 +95,7 @@ impl Agent {
         &mut self,
         filter: node::TraceRequest,
     ) -> Result<Streaming<node::TraceEvent>, Error> {
-        answer(&self.socket, self.client.trace(filter)).await
+        answer_within(TRACING_PATIENCE, &self.socket, self.client.trace(filter)).await
     }
 }
 
@@ -106,8 +108,16 @@ async fn answer<T>(
     socket: &Path,
     call: impl Future<Output = Result<Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    answer_within(PATIENCE, socket, call).await
+}
+
+async fn answer_within<T>(
+    after: Duration,
+    socket: &Path,
+    call: impl Future<Output = Result<Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(after, call).await {
         Ok(answer) => Ok(answer.map_err(refused)?.into_inner()),
-        Err(_) => Err(Error::Timeout { socket: socket.to_owned(), after: PATIENCE }),
+        Err(_) => Err(Error::Timeout { socket: socket.to_owned(), after }),
     }
 }

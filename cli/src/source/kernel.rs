@@ -28,7 +28,7 @@ impl Kernel {
     }
 
     pub(super) fn status(&self) -> Result<Status, Error> {
-        Ok(self.read(self.maps.maps())?.into())
+        Ok(self.read(fairway_datapath::maps(&self.root))?.into())
     }
 
     pub(super) fn frontends(&self) -> Result<Vec<Frontend>, Error> {

@@ -46,10 +46,13 @@ fn a_socket_that_only_root_may_open_is_exit_5() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let agent = FakeAgent::start();
-    // A copy that everybody may run: the build's own directory may be private.
+    // A copy that everybody may run: the build's own directory may be private. A process of its own makes it: what this
+    // one opens for writing is open in the processes that other tests start just then, and what is open for writing
+    // cannot be run.
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("fairway");
-    std::fs::copy(env!("CARGO_BIN_EXE_fairway"), &binary).unwrap();
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_fairway")).arg(&binary).status();
+    assert!(copied.unwrap().success());
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = std::process::Command::new(binary);
     command.args(["status", "--socket"]).arg(&agent.socket).uid(65_534).gid(65_534);

@@ -154,6 +154,14 @@ impl Tracker {
         Ok(ended)
     }
 
+    /// Removes all connections of a pod that is gone.
+    pub fn forget_pod(&mut self, address: IpAddr) -> Result<(), Error> {
+        match address {
+            IpAddr::V4(address) => self.v4.forget_pod(family::v4(address)),
+            IpAddr::V6(address) => self.v6.forget_pod(family::v6(address)),
+        }
+    }
+
     fn affinity_entries(&self) -> Result<Vec<(Key, Choice)>, Error> {
         raw::read_all(self.affinity_fd.as_fd()).map_err(Error::io("read map", "AFFINITY"))
     }
@@ -268,6 +276,15 @@ impl<A: Address> Half<A> {
             self.flows.move_home(&all[in_table..])?;
         }
         collected.overflow += all.len() - in_table;
+        Ok(())
+    }
+
+    fn forget_pod(&mut self, address: A) -> Result<(), Error> {
+        for (key, entry) in self.flows.read()?.all {
+            if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
+                self.flows.remove(&key)?;
+            }
+        }
         Ok(())
     }
 

@@ -9,7 +9,6 @@ use fairway_common::pod::Pod as KernelPod;
 use fairway_common::service::{Backend as KernelBackend, Frontend, FrontendKey as Key};
 use fairway_common::{Family, V4, V6, family, limits};
 
-use super::flows::Flows;
 use crate::table::{Backend, FrontendKey, Image};
 use crate::{Error, Pod, raw};
 
@@ -20,7 +19,6 @@ pub(super) struct Half<A: Address> {
     frontends: HashMap<MapData, Key<A>, Frontend>,
     backends: Array<MapData, KernelBackend<A>>,
     pods: HashMap<MapData, Words<A>, KernelPod>,
-    flows: Flows<A>,
 }
 
 /// An address as a map's key.
@@ -80,7 +78,6 @@ impl<A: Address> Half<A> {
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
             backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
             pods: open(directory, pods)?.try_into().map_err(Error::map("open", pods))?,
-            flows: Flows::open(directory)?,
         })
     }
 
@@ -166,20 +163,11 @@ impl<A: Address> Half<A> {
             .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
     }
 
-    /// With the pod go its translated connections: the next pod of this address must not meet them. One that has none is
-    /// known by its flag, and the table is not read.
-    pub(super) fn delete_pod(&mut self, address: A) -> Result<(), Error> {
+    /// Whether the pod had connections that were translated on the wire: its flag says so.
+    pub(super) fn delete_pod(&mut self, address: A) -> Result<bool, Error> {
         let old = self.pods.get(&Words(address), 0).ok();
         gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
-        if old.is_none_or(|old| old.flags & KernelPod::TRANSLATES == 0) {
-            return Ok(());
-        }
-        for (key, entry) in self.flows.read()?.all {
-            if [key.source, key.destination, entry.to.source, entry.to.destination].contains(&address) {
-                self.flows.remove(&key)?;
-            }
-        }
-        Ok(())
+        Ok(old.is_some_and(|old| old.flags & KernelPod::TRANSLATES != 0))
     }
 
     pub(super) fn pods(&self) -> Result<impl Iterator<Item = Pod> + use<A>, Error> {

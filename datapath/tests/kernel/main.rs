@@ -8,6 +8,7 @@ mod world;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fairway_datapath::common::{Reason, TCP, UDP};
@@ -244,11 +245,17 @@ fn packets_are_translated_at_devices_and_the_next_agent_takes_the_programs_over(
     assert!(after.iter().all(|id| !before.contains(id)), "{before:?} {after:?}");
     streams.iter_mut().for_each(echo);
 
-    network.node.run(|| datapath.set_tracing(true)).unwrap();
+    let shared = Mutex::new(datapath);
+    network.node.run(|| Datapath::set_tracing(&shared, true)).unwrap();
+    let datapath = shared.into_inner().unwrap();
     let traced = network.node.programs_at("pod1");
     assert!(traced.len() == 2 && traced.iter().all(|id| !after.contains(id)), "{after:?} {traced:?}");
     streams.iter_mut().for_each(echo);
     expect_event(&datapath, Reason::Translated);
-    let conntrack = datapath.maps().unwrap().into_iter().find(|map| map.name == "CONNTRACK4").unwrap();
+    let conntrack = fairway_datapath::maps(&world.options(false).pins)
+        .unwrap()
+        .into_iter()
+        .find(|map| map.name == "CONNTRACK4")
+        .unwrap();
     assert_eq!(conntrack.entries, Some(8));
 }

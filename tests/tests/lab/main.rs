@@ -13,6 +13,7 @@ mod matrix;
 mod outage;
 mod own;
 mod packets;
+mod programs;
 mod services;
 mod settings;
 mod trial;

@@ -42,7 +42,7 @@ impl Tap for Mutex<Datapath> {
     type Ring = Events;
 
     fn set_tracing(&self, on: bool) -> Result<(), Error> {
-        Ok(self.lock().unwrap_or_else(PoisonError::into_inner).set_tracing(on)?)
+        Ok(Datapath::set_tracing(self, on)?)
     }
 
     fn open(&self) -> Result<Events, Error> {

@@ -50,7 +50,12 @@ struct MapName {
 impl Snapshot {
     pub(super) fn take(shared: &Shared) -> Self {
         let state = shared.state.borrow().clone();
-        let datapath = shared.datapath.lock().unwrap_or_else(PoisonError::into_inner);
+        let maps = fairway_datapath::maps(&shared.config.bpf_root).unwrap_or_default();
+        let maps = maps.into_iter();
+        let (counts, events_lost) = {
+            let datapath = shared.datapath.lock().unwrap_or_else(PoisonError::into_inner);
+            (datapath.counts(), datapath.events_lost())
+        };
         let class = |class| match class {
             Class::Forward => "forward",
             Class::Reject => "reject",
@@ -66,8 +71,7 @@ impl Snapshot {
             slots: state.usage.slots,
             backends: state.usage.backends,
             pods: shared.pods.list().len(),
-            reasons: datapath
-                .counts()
+            reasons: counts
                 .unwrap_or_default()
                 .into_iter()
                 .map(|(reason, count)| {
@@ -75,11 +79,8 @@ impl Snapshot {
                     (labels, count.packets, count.bytes)
                 })
                 .collect(),
-            events_lost: datapath.events_lost().ok(),
-            maps: datapath
-                .maps()
-                .unwrap_or_default()
-                .into_iter()
+            events_lost: events_lost.ok(),
+            maps: maps
                 .filter_map(|map| Some((MapName { map: map.name }, map.entries?, map.capacity)))
                 .collect(),
         }
