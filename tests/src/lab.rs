@@ -3,6 +3,7 @@
 mod cgroup;
 mod enter;
 mod handle;
+mod kernel;
 mod life;
 pub mod manifests;
 mod netns;

@@ -30,7 +30,10 @@ pub(crate) enum Suite {
     Matrix,
 }
 
-/// Which cells of the matrix.
+const FAIRWAY: &str = "fairway";
+const NFTABLES: &str = "nftables";
+
+/// Which cells of the matrix, and of whom.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Cells {
     /// Of the matrix, only this IP family
@@ -39,6 +42,9 @@ pub(crate) struct Cells {
     /// Of the matrix, only this protocol
     #[arg(long, value_parser = ["tcp", "udp", "sctp"])]
     proto: Option<String>,
+    /// Who serves the cells of the matrix: `nftables` is the kernel, by the rules that kube-proxy writes
+    #[arg(long, value_parser = [FAIRWAY, NFTABLES], default_value = FAIRWAY)]
+    peer: String,
     /// All cells of the matrix, instead of those that differ from one another the most
     #[arg(long)]
     full: bool,
@@ -49,7 +55,21 @@ impl Cells {
         let family = self.family.iter().flat_map(|family| ["--family", family]);
         let proto = self.proto.iter().flat_map(|proto| ["--proto", proto]);
         let full = self.full.then_some("--full");
-        ["--", "--matrix"].into_iter().chain(family).chain(proto).chain(full).collect()
+        let peer = ["--peer", &self.peer];
+        ["--", "--matrix"].into_iter().chain(peer).chain(family).chain(proto).chain(full).collect()
+    }
+
+    /// Installs what a peer is made of.
+    fn install(&self) -> Result<()> {
+        if self.peer == NFTABLES {
+            setup::apt::install(&["nftables"], "the matrix's peer is a set of its rules")?;
+        }
+        Ok(())
+    }
+
+    /// A part of the matrix says nothing about the rest, and a peer nothing about Fairway.
+    fn is_whole(&self) -> bool {
+        self.proto.is_none() && self.family.is_none() && self.peer != NFTABLES
     }
 }
 
@@ -106,6 +126,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
         );
     }
     setup::toolchain()?;
+    cells.install()?;
     binaries::build(false)?;
     let mut total = Tally::default();
     for suite in suites {
@@ -113,8 +134,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
         total += run_one(*suite, cells, &mut run)?;
         run.end();
         sh::say(format_args!("suite {} took {} s", suite.name(), run.seconds));
-        // A part of the matrix says nothing about the rest.
-        if *suite != Suite::Matrix || cells.proto.is_none() && cells.family.is_none() {
+        if *suite != Suite::Matrix || cells.is_whole() {
             // Read again each time: another run may have ended meanwhile.
             let mut results = Results::load()?.unwrap_or_default();
             results.suites.insert(suite.name().into(), run);

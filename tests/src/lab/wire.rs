@@ -66,6 +66,30 @@ pub(super) fn build(state: &State) -> Result<(), WireError> {
     })
 }
 
+/// Leads every node's pods' packets to the other nodes, as the agents do.
+pub(super) fn join_pods(state: &State) -> Result<(), WireError> {
+    let plan = state.plan;
+    for name in plan.node_names() {
+        netlink_in(&state.netns(&name), async |netlink| {
+            let index = netlink.index("eth0").await?;
+            for other in (1..=plan.nodes).filter(|other| plan.number(&name) != Some(*other)) {
+                for range in plan.pod_cidrs(other) {
+                    let via = plan
+                        .node(other)
+                        .iter()
+                        .map(IpNet::addr)
+                        .find(|via| is_same_family(*via, range.addr()));
+                    if let Some(via) = via {
+                        netlink.route(index, range, via).await?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 fn create(state: &State, name: &str) -> Result<Netns, WireError> {
     let netns = state.netns(name);
     netns.create().map_err(|source| netns_error(&netns, source))?;

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use fairway_tests::lab::SocketLb;
-use matrix::Choice;
+use matrix::{Choice, Peer};
 use world::World;
 
 use trial::{ROOMS, Tally};
@@ -32,10 +32,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let after = |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).cloned();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let (family, protocol) = (after("--family"), after("--proto"));
-    let is_value = |word: &String| Some(word) == family.as_ref() || Some(word) == protocol.as_ref();
+    let (family, protocol, peer) = (after("--family"), after("--proto"), after("--peer"));
+    let is_value =
+        |word: &String| [&family, &protocol, &peer].into_iter().any(|value| value.as_ref() == Some(word));
     let words = arguments.iter().filter(|word| !word.starts_with('-') && !is_value(word)).cloned().collect();
-    let choice = Choice { family: family.clone(), protocol: protocol.clone(), full: has("--full"), words };
+    let Some(peer) = peer.as_deref().map_or(Some(Peer::default()), Peer::of_name) else {
+        eprintln!("--peer is `fairway` or `nftables`");
+        return ExitCode::FAILURE;
+    };
+    let choice = Choice { peer, family, protocol, full: has("--full"), words };
     if has("--list") {
         for (name, _) in ROOMS.iter().flat_map(|room| room.iter()) {
             println!("{name}: test");

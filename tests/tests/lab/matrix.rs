@@ -3,6 +3,7 @@
 
 mod cell;
 mod expected;
+mod peer;
 mod run;
 mod services;
 mod summary;
@@ -11,17 +12,21 @@ use anyhow::Context;
 use fairway_tests::eventually_within;
 use fairway_tests::lab::SocketLb;
 use futures::StreamExt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::world::World;
 use cell::{Cell, Protocol, Sockets, named};
 use expected::{Expected, expected};
+pub(crate) use peer::Peer;
 use run::Ask;
 use summary::Summary;
 
 /// Which cells.
 #[derive(Default)]
 pub(crate) struct Choice {
+    /// Who serves.
+    pub(crate) peer: Peer,
     /// `ipv4` or `ipv6`.
     pub(crate) family: Option<String>,
     /// `tcp`, `udp` or `sctp`.
@@ -46,66 +51,109 @@ impl Choice {
     }
 }
 
-/// Runs the cells in a world for each kind of hook; how many failed.
+/// Runs the cells in a world for each kind of hook, or in the one world of a peer; how many failed.
 pub(crate) async fn run(choice: &Choice) -> anyhow::Result<usize> {
     let start = std::time::Instant::now();
     let mut summary = Summary::default();
-    let kinds =
-        [(SocketLb::All, Sockets::All), (SocketLb::Host, Sockets::Host), (SocketLb::Off, Sockets::Off)];
-    let [all, host, off] = kinds.map(|(lb, _)| World::up_for_matrix(lb));
-    let (all, host, off) = tokio::try_join!(all, host, off)?;
-    for ((_, sockets), world) in kinds.into_iter().zip([all, host, off]) {
-        let cells: Vec<Cell> = Cell::all(sockets).into_iter().filter(|cell| choice.wants(*cell)).collect();
+    let kinds = match choice.peer {
+        Peer::Fairway => vec![
+            (SocketLb::All, Sockets::All),
+            (SocketLb::Host, Sockets::Host),
+            (SocketLb::Off, Sockets::Off),
+        ],
+        Peer::Nftables => vec![(SocketLb::Off, Sockets::Nftables)],
+    };
+    let worlds = futures::future::try_join_all(kinds.iter().map(|(lb, _)| World::up_for_matrix(*lb)));
+    for ((_, sockets), world) in kinds.iter().zip(worlds.await?) {
+        let cells: Vec<Cell> = Cell::all(*sockets).into_iter().filter(|cell| choice.wants(*cell)).collect();
         if cells.is_empty() {
             continue;
         }
-        world.lab.manifests().apply_text(&services::manifests(&world)?)?;
+        serve(&world, choice.peer)?;
         let failed = summary.failed();
         in_world(&world, cells, &mut summary).await?;
         if summary.failed() > failed {
             world.keep_logs()?;
         }
     }
-    summary.print(start.elapsed());
+    summary.print(choice.peer, start.elapsed());
     Ok(summary.failed())
+}
+
+/// Declares the Services and has them served.
+fn serve(world: &World, peer: Peer) -> anyhow::Result<()> {
+    if peer == Peer::Nftables {
+        world.lab.without_agents()?;
+    }
+    world.lab.manifests().apply_text(&services::manifests(world)?)?;
+    if peer == Peer::Nftables {
+        fairway_tests::peer::serve_by_nftables(&world.lab)?;
+    }
+    Ok(())
 }
 
 async fn in_world(world: &World, cells: Vec<Cell>, summary: &mut Summary) -> anyhow::Result<()> {
     let ask = Ask::new(world)?;
-    wait_for_services(&ask, cells.first().context("no cell")?.sockets).await;
-    let mut run = Vec::new();
-    for cell in cells {
-        match expected(cell) {
-            (Expected::NotApplicable(why), _) => summary.skip(cell, why),
-            what => run.push((cell, what)),
-        }
-    }
-    let before = world.counts()?;
-    let mut results = futures::stream::iter(run)
-        .map(|(cell, (what, numbers))| {
-            let ask = &ask;
-            async move {
-                let result = ask.run(cell, &what).await;
-                (cell, what, numbers, result)
+    let sockets = cells.first().context("no cell")?.sockets;
+    wait_for_services(&ask, sockets).await;
+    // Nobody counts what the kernel drops for a peer.
+    let counted = sockets != Sockets::Nftables;
+    let before = if counted { world.counts()? } else { BTreeMap::new() };
+    let mut dropped = BTreeMap::<&str, u64>::new();
+    for (run, at_once) in parts(cells, summary) {
+        let mut results = futures::stream::iter(run)
+            .map(|(cell, (what, numbers))| {
+                let ask = &ask;
+                async move {
+                    let result = ask.run(cell, &what).await;
+                    (cell, what, numbers, result)
+                }
+            })
+            .buffer_unordered(at_once);
+        while let Some((cell, what, numbers, result)) = results.next().await {
+            if let (Expected::Dropped { reason }, Ok(packets)) = (&what, &result) {
+                *dropped.entry(reason).or_default() += packets;
             }
-        })
-        .buffer_unordered(48);
-    let mut dropped = std::collections::BTreeMap::<&str, u64>::new();
-    while let Some((cell, what, numbers, result)) = results.next().await {
-        if let (Expected::Dropped { reason }, Ok(packets)) = (&what, &result) {
-            *dropped.entry(reason).or_default() += packets;
+            summary.add(cell, &numbers, result.err());
         }
-        summary.add(cell, &numbers, result.err());
     }
-    drop(results);
     // Every packet that vanished has its reason counted.
-    let after = world.counts()?;
+    let after = if counted { world.counts()? } else { return Ok(()) };
     for (reason, packets) in dropped {
-        let of = |counts: &std::collections::BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
+        let of = |counts: &BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
         let counted = of(&after).saturating_sub(of(&before));
         summary.counted(world.name(), reason, packets, counted);
     }
     Ok(())
+}
+
+/// Cells with what must happen.
+type Wanted = Vec<(Cell, (Expected, Vec<u16>))>;
+
+/// What is asked, and how many at once: kube-proxy may give two first connections of one client two endpoints, and then
+/// keeps to one of them; so those with affinity come one by one.
+fn parts(cells: Vec<Cell>, summary: &mut Summary) -> [(Wanted, usize); 2] {
+    let (mut together, mut alone) = (Vec::new(), Vec::new());
+    for cell in cells {
+        match wanted(cell, summary) {
+            (Expected::NotApplicable(why), _) => summary.skip(cell, why),
+            what if cell.sockets == Sockets::Nftables && cell.policy == cell::Policy::Affinity => {
+                alone.push((cell, what));
+            }
+            what => together.push((cell, what)),
+        }
+    }
+    [(together, 48), (alone, 1)]
+}
+
+fn wanted(cell: Cell, summary: &mut Summary) -> (Expected, Vec<u16>) {
+    let (what, numbers) = expected(cell);
+    if cell.sockets != Sockets::Nftables || matches!(what, Expected::NotApplicable(_)) {
+        return (what, numbers);
+    }
+    let (what, why) = peer::adapt(cell, what);
+    why.into_iter().for_each(|why| summary.differs(why));
+    (what, numbers)
 }
 
 /// Endpoints need a moment from "ready" to the tables of every node.

@@ -68,6 +68,8 @@ pub(crate) enum Sockets {
     All,
     Host,
     Off,
+    /// Nobody's; kube-proxy's rules translate the packets of all, those that a node sends to itself too.
+    Nftables,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,7 @@ impl Cell {
             Sockets::All => "sockets-all",
             Sockets::Host => "sockets-host",
             Sockets::Off => "sockets-off",
+            Sockets::Nftables => "nftables",
         };
         let family = if self.v6 { "ipv6" } else { "ipv4" };
         let parts = [

@@ -1,9 +1,11 @@
 //! What must happen in a cell: one pure function, written from the statements and not from what Fairway does.
 //!
 //! **Source addresses.** The backend sees the client's own address, unless replies would not come back by themselves
-//! through the node that translated: a client outside with a backend of another node shows that node, and whoever
+//! through the node that translated: a client outside with a backend of another node shows that node, and a pod that
 //! reaches itself sees anything but its own address. kube-proxy masquerades more than that; for it, that is a means to the
 //! same end and no promise to anyone. With `masquerade-all`, every connection on the wire shows the node.
+//!
+//! **A peer.** What kube-proxy does otherwise is in [`super::peer`]; all that is not there holds for both.
 
 use super::cell::{Backend, Cell, Frontend, Policy, Protocol, Sockets};
 use crate::world::Position;
@@ -117,7 +119,7 @@ fn endpoints(cell: Cell) -> Vec<Endpoint> {
 }
 
 /// The node that a client is on.
-fn home(client: Position) -> Option<u8> {
+pub(super) fn home(client: Position) -> Option<u8> {
     match client {
         Position::PodSameNode | Position::NodeProcess | Position::HostPod => Some(1),
         Position::PodOtherNode | Position::OtherNodeProcess => Some(2),
@@ -125,21 +127,21 @@ fn home(client: Position) -> Option<u8> {
     }
 }
 
-fn is_pod(client: Position) -> bool {
+pub(super) fn is_pod(client: Position) -> bool {
     matches!(client, Position::PodSameNode | Position::PodOtherNode)
 }
 
 /// Whether a hook translates the client's sockets.
 fn is_hooked(cell: Cell) -> bool {
     match cell.sockets {
-        Sockets::Off => false,
+        Sockets::Off | Sockets::Nftables => false,
         Sockets::Host => home(cell.client).is_some() && !is_pod(cell.client),
         Sockets::All => home(cell.client).is_some(),
     }
 }
 
 /// The node whose address the client asks; none for addresses that are no node's.
-fn asked_node(cell: Cell) -> Option<u8> {
+pub(super) fn asked_node(cell: Cell) -> Option<u8> {
     match cell.frontend {
         Frontend::NodePort1 => Some(1),
         Frontend::NodePort2 => Some(2),
@@ -188,14 +190,10 @@ fn sees(cell: Cell, usable: &[Endpoint]) -> Sees {
         _ => false,
     };
     match (home(cell.client), hairpin) {
-        // S72; a translated socket's connection stays within the pod, which has no other address.
-        (Some(_), true) => {
-            if is_hooked(cell) {
-                Sees::Anyone
-            } else {
-                Sees::NotOwn
-            }
-        }
+        // S72; a translated socket's connection stays within the pod, which has no other address. Of a node's processes
+        // (S73) nothing is said.
+        (Some(_), true) if is_hooked(cell) || !is_pod(cell.client) => Sees::Anyone,
+        (Some(_), true) => Sees::NotOwn,
         // S27
         (Some(_), _) => Sees::Own,
         (None, _) if usable.iter().all(|endpoint| endpoint.node == decided) => Sees::Own,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cell::{Cell, Policy, Sockets, named};
-use super::expected::Expected;
+use super::peer::Peer;
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -20,6 +20,8 @@ pub(super) struct Summary {
     rows: BTreeMap<(String, &'static str, &'static str), Count>,
     statements: BTreeMap<u16, Count>,
     not_applicable: BTreeMap<&'static str, usize>,
+    /// Cells in which a peer must do something else, by reason.
+    different: BTreeMap<&'static str, usize>,
     /// Worlds whose counters do not fit.
     uncounted: usize,
 }
@@ -30,15 +32,19 @@ impl Summary {
             Sockets::All => "all",
             Sockets::Host => "host",
             Sockets::Off => "off",
+            Sockets::Nftables => "nftables",
         };
         let key = (sockets.to_owned(), cell.client.name(), named(&Policy::ALL, cell.policy));
         self.rows.entry(key).or_default()
     }
 
     pub(super) fn skip(&mut self, cell: Cell, why: &'static str) {
-        debug_assert!(matches!(super::expected(cell).0, Expected::NotApplicable(_)));
         self.row(cell).not_applicable += 1;
         *self.not_applicable.entry(why).or_default() += 1;
+    }
+
+    pub(super) fn differs(&mut self, why: &'static str) {
+        *self.different.entry(why).or_default() += 1;
     }
 
     pub(super) fn add(&mut self, cell: Cell, numbers: &[u16], error: Option<anyhow::Error>) {
@@ -70,9 +76,13 @@ impl Summary {
         self.rows.values().map(|count| count.failed).sum::<usize>() + self.uncounted
     }
 
-    pub(super) fn print(&self, taken: Duration) {
+    /// The last line is the total, with the peer's name unless it is Fairway itself.
+    pub(super) fn print(&self, peer: Peer, taken: Duration) {
         for (why, cells) in &self.not_applicable {
             println!("not applicable: {cells} cells: {why}");
+        }
+        for (why, cells) in &self.different {
+            println!("differs: {cells} cells: {why}");
         }
         println!(
             "\n{:<8} {:<20} {:<16} {:>7} {:>7} {:>7}",
@@ -83,14 +93,16 @@ impl Summary {
             println!("{sockets:<8} {client:<20} {policy:<16} {passed:>7} {failed:>7} {not_applicable:>7}");
         }
         println!();
+        let suite = if peer == Peer::Fairway { "matrix" } else { "matrix-peer" };
         for (number, count) in &self.statements {
             let word = if count.failed == 0 { "ok" } else { "FAILED" };
-            println!("test matrix/S{number} ... {word} ({} cells)", count.passed + count.failed);
+            println!("test {suite}/S{number} ... {word} ({} cells)", count.passed + count.failed);
         }
         let passed: usize = self.rows.values().map(|count| count.passed).sum();
         let failed = self.failed();
         let word = if failed == 0 { "ok" } else { "FAILED" };
         println!("\ntest result: {word}. {passed} passed; {failed} failed; finished in {taken:.1?}");
-        println!("matrix: {} cells, {failed} failed", passed + failed);
+        let name = if peer == Peer::Fairway { String::new() } else { format!(" (peer {})", peer.name()) };
+        println!("matrix: {} cells, {failed} failed{name}", passed + failed);
     }
 }

@@ -1,0 +1,8 @@
+//! What Fairway is compared to: Services as the kernel's own packet filter serves them.
+
+mod lab;
+pub mod nftables;
+mod slices;
+
+pub use lab::{PeerError, serve_by_nftables};
+pub use slices::{Backing, of_selectors};
