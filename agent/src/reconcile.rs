@@ -14,14 +14,16 @@ mod services;
 mod shortage;
 #[cfg(test)]
 mod tests;
+mod touched;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairway_common::limits;
 use fairway_datapath::table::{Frontend, FrontendKey, Image, Op, Run};
+use imbl::OrdMap;
 pub use shortage::{Shortage, Table};
 
 use crate::resolve::{BackendRef, Desired, DesiredFrontend, ServicePortName};
@@ -32,6 +34,7 @@ use maglev::Maglev;
 use runs::Runs;
 use services::Services;
 use shortage::{Lack, Shortages};
+use touched::Touched;
 
 /// Who a backend is: its Service port's id, its address, its port.
 pub type BackendKey = (u32, IpAddr, u16);
@@ -41,6 +44,11 @@ const MARK: u32 = u32::MAX >> 1;
 
 fn is_mark(frontend: &Frontend) -> bool {
     frontend.flags & Frontend::ADDRESS != 0
+}
+
+/// The key of the frontend that means an address as a whole.
+fn mark_of(address: IpAddr) -> FrontendKey {
+    FrontendKey { address, protocol: 0, port: 0 }
 }
 
 /// Sizes of the tables, and how long freed entries rest.
@@ -79,6 +87,8 @@ pub struct Plan {
     pub shortages: Vec<Shortage>,
     /// Some frontends wait for freed entries to have rested: plan again at this time.
     pub again_at: Option<Instant>,
+    /// How many frontends were looked at.
+    pub looked_at: usize,
 }
 
 /// The tables as they are after everything planned so far, and who uses what in them.
@@ -86,8 +96,12 @@ pub struct Plan {
 pub struct Reconciler {
     limits: Limits,
     frontends: BTreeMap<FrontendKey, Frontend>,
-    /// What the frontends in force stand for.
-    served: HashMap<FrontendKey, DesiredFrontend>,
+    /// How many of them are marks.
+    marks: usize,
+    /// What the last plan led to, apart from what it owes.
+    planned: Desired,
+    /// What the next plan has to look at, whatever is different then.
+    owed: Touched,
     backends: Backends,
     runs: Runs,
     services: Services,
@@ -109,33 +123,40 @@ impl Reconciler {
         }
         let services = Services::load(&image);
         let ranges = Ranges::load(image.ranges, limits.ranges);
-        let (frontends, served, tables) = (image.frontends, HashMap::new(), Maglev::default());
-        Self { limits, frontends, served, backends, runs, services, ranges, tables }
+        let owed = Touched::all(&image.frontends);
+        let marks = image.frontends.values().filter(|frontend| is_mark(frontend)).count();
+        let (frontends, planned, tables) = (image.frontends, Desired::default(), Maglev::default());
+        Self { limits, frontends, marks, planned, owed, backends, runs, services, ranges, tables }
     }
 
     /// Plans the way to `desired`. Every operation is taken as done: if one fails, [`Reconciler::load`] again.
     ///
+    /// Only what is not as it was in the plan before is looked at, and what that one could not do; in the first plan
+    /// that is everything.
+    ///
     /// What lets clients in or keeps backends usable is written before the frontends that need it, what takes
     /// something away after all of them.
     pub fn plan(&mut self, desired: &Desired, now: Instant) -> Plan {
+        let before = std::mem::replace(&mut self.planned, desired.clone());
+        let touched = std::mem::take(&mut self.owed).and_different(&before, desired);
         self.runs.wake(now);
-        self.services.assign(desired, &self.frontends, &self.backends);
-        let mut plan = Plan::default();
+        self.services.assign(desired, &touched, &self.frontends, &self.backends);
+        let mut plan = Plan { looked_at: touched.frontends.len(), ..Plan::default() };
         let mut shortages = Shortages::default();
         let mut lacks = Vec::new();
         let mut stuck = BTreeSet::new();
-        self.delete(desired, &mut stuck, &mut plan.ops);
-        self.ranges.put(desired, &self.services, &mut plan.ops, &mut shortages);
-        for (key, wanted) in &desired.frontends {
-            if self.served.get(key) == Some(wanted) {
-                continue;
-            }
+        self.delete(desired, &touched, &mut stuck, &mut plan.ops);
+        let waiting = self.ranges.put(desired, &touched.ports, &self.services, &mut plan.ops, &mut shortages);
+        self.owed.ports.extend(waiting);
+        for key in &touched.frontends {
+            let Some(wanted) = desired.frontends.get(key) else { continue };
             if let Err(lack) = self.put(*key, wanted, now, &mut stuck, &mut plan.ops) {
+                self.owed.frontends.insert(*key);
                 lacks.push((lack, &wanted.name));
             }
         }
-        self.mark(desired, &mut plan.ops, &mut shortages);
-        self.ranges.delete(&self.frontends, &mut plan.ops);
+        self.mark(desired, &touched.addresses, &mut plan.ops, &mut shortages);
+        self.ranges.delete(desired, &self.services, &self.frontends, &mut plan.ops);
         self.forget_affinity(stuck, &mut plan.ops);
         self.backends.retire(|service| desired.serving.get(self.services.name(service)?), &mut plan.ops);
         for (lack, name) in lacks {
@@ -144,7 +165,7 @@ impl Reconciler {
                 lack.resting || lack.table == Table::Backends && self.backends.may_have(lack.needed);
             shortages.add(Lack { resting, ..lack }, name);
         }
-        self.services.forget(desired, &self.frontends);
+        self.services.forget(desired, &touched.ports, &self.frontends);
         self.tables.clear();
         plan.again_at = shortages.waiting().then_some(now + self.limits.grace);
         plan.shortages = shortages.into_list();
@@ -158,54 +179,53 @@ impl Reconciler {
     }
 
     /// Ids of the Service ports.
-    pub fn service_ids(&self) -> BTreeMap<ServicePortName, u32> {
+    pub fn service_ids(&self) -> OrdMap<ServicePortName, u32> {
         self.services.ids()
     }
 
     /// Ids of the backends in use, by Service port, address and port.
-    pub fn backend_ids(&self) -> BTreeMap<BackendKey, u32> {
+    pub fn backend_ids(&self) -> OrdMap<BackendKey, u32> {
         self.backends.ids()
     }
 
     /// How many entries of each table are in use.
     pub fn usage(&self) -> Usage {
-        let marks = self.frontends.values().filter(|frontend| is_mark(frontend)).count();
         Usage {
-            frontends: (self.frontends.len() - marks) as u64,
+            frontends: (self.frontends.len() - self.marks) as u64,
             slots: self.runs.used(),
             backends: self.backends.used(),
         }
     }
 
-    fn delete(&mut self, desired: &Desired, stuck: &mut BTreeSet<u32>, ops: &mut Vec<Op>) {
-        let wanted = |key: &FrontendKey, value: &Frontend| {
-            if is_mark(value) {
-                desired.addresses.contains(&key.address)
-            } else {
-                desired.frontends.contains_key(key)
-            }
-        };
-        let gone: Vec<FrontendKey> =
-            self.frontends.iter().filter(|(key, value)| !wanted(key, value)).map(|(key, _)| *key).collect();
+    fn delete(&mut self, desired: &Desired, touched: &Touched, stuck: &mut BTreeSet<u32>, ops: &mut Vec<Op>) {
+        let marks = touched.addresses.iter().filter(|address| !desired.addresses.contains(*address));
+        let frontends = touched.frontends.iter().filter(|key| !desired.frontends.contains_key(*key));
+        let gone: BTreeSet<FrontendKey> = frontends.copied().chain(marks.copied().map(mark_of)).collect();
         for key in gone {
+            let Some(old) = self.frontends.remove(&key) else { continue };
             ops.push(Op::DeleteFrontend { key });
-            self.served.remove(&key);
-            if let Some(old) = self.frontends.remove(&key) {
-                self.release(old.inside);
-                self.release(old.outside);
-                stuck.extend((old.affinity > 0).then_some(old.service));
-            }
+            self.marks -= usize::from(is_mark(&old));
+            self.release(old.inside);
+            self.release(old.outside);
+            stuck.extend((old.affinity > 0).then_some(old.service));
         }
     }
 
     /// Writes the frontends that mean an address as a whole (S35).
-    fn mark(&mut self, desired: &Desired, ops: &mut Vec<Op>, shortages: &mut Shortages) {
-        for address in &desired.addresses {
-            let key = FrontendKey { address: *address, protocol: 0, port: 0 };
+    fn mark(
+        &mut self,
+        desired: &Desired,
+        touched: &BTreeSet<IpAddr>,
+        ops: &mut Vec<Op>,
+        shortages: &mut Shortages,
+    ) {
+        for address in touched.iter().filter(|address| desired.addresses.contains(*address)) {
+            let key = mark_of(*address);
             if self.frontends.contains_key(&key) {
                 continue;
             }
             if let Err(lack) = self.room_for_frontend(key) {
+                self.owed.addresses.insert(*address);
                 let service = ObjectName::new("", address.to_string());
                 shortages.add(lack, &ServicePortName { service, port: String::new(), protocol: 0 });
                 continue;
@@ -213,6 +233,7 @@ impl Reconciler {
             let value = Frontend { service: MARK, flags: Frontend::ADDRESS, ..Frontend::default() };
             ops.push(Op::PutFrontend { key, value });
             self.frontends.insert(key, value);
+            self.marks += 1;
         }
     }
 
@@ -239,9 +260,9 @@ impl Reconciler {
         if let Some(old) = old {
             self.release(old.inside);
             self.release(old.outside);
-            stuck.extend((old.affinity > 0).then_some(old.service));
+            let kept = affinity > 0 && service == old.service;
+            stuck.extend((old.affinity > 0 && !kept).then_some(old.service));
         }
-        self.served.insert(key, wanted.clone());
         Ok(())
     }
 

@@ -1,19 +1,23 @@
 //! Which backends this node uses for which Service address: a pure function of the cluster and the node.
 
+mod claims;
 mod endpoints;
 mod frontends;
+mod places;
 mod problem;
+mod resolver;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub use fairway_datapath::table::{Frontend, FrontendKey, backend_flags};
-use fairway_proto::model::{Cluster, EndpointSlice, ObjectName};
+use fairway_proto::model::{Cluster, ObjectName};
+use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 pub use problem::Problem;
+pub use resolver::Resolver;
 
 /// Which addresses of nodes have NodePorts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,34 +150,23 @@ pub struct DesiredFrontend {
     pub total_endpoints: u32,
 }
 
-/// What this node should serve.
+/// What this node should serve. A clone costs nothing, and shares with it what stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Frontends by key.
-    pub frontends: BTreeMap<FrontendKey, DesiredFrontend>,
+    pub frontends: OrdMap<FrontendKey, Arc<DesiredFrontend>>,
     /// Cluster IPs: their other ports are refused (S35).
-    pub addresses: BTreeSet<IpAddr>,
+    pub addresses: OrdSet<IpAddr>,
     /// The endpoints of each Service port that answer, in use or not, sorted by address and port: their connections
     /// stay (S57).
-    pub serving: BTreeMap<ServicePortName, Arc<[BackendRef]>>,
+    pub serving: OrdMap<ServicePortName, Arc<[BackendRef]>>,
     /// Who may use the guarded frontends of a Service port; a port without guarded ones is not there (S39).
-    pub ranges: BTreeMap<ServicePortName, Arc<[IpNet]>>,
-    /// What is not served, and why.
-    pub problems: Vec<Problem>,
+    pub ranges: OrdMap<ServicePortName, Arc<[IpNet]>>,
+    /// What is not served, and why, by the Service's name.
+    pub problems: Arc<[Problem]>,
 }
 
-/// Resolves the cluster for one node.
+/// Resolves the cluster for one node, from nothing.
 pub fn resolve(cluster: &Cluster, node: &LocalNode) -> Desired {
-    let mut slices: BTreeMap<&ObjectName, Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in cluster.slices.values() {
-        slices.entry(&slice.service).or_default().push(slice);
-    }
-    let places = frontends::Places::new(cluster, node);
-    let mut desired = Desired::default();
-    // By name: who comes first keeps an address that a second one claims.
-    for service in cluster.services.values() {
-        let slices = slices.get(&service.name).map(Vec::as_slice).unwrap_or_default();
-        frontends::Expansion { service, slices, node, places: &places, desired: &mut desired }.run();
-    }
-    desired
+    Resolver::default().resolve(cluster, node)
 }

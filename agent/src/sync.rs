@@ -9,7 +9,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -17,6 +16,7 @@ use std::time::SystemTime;
 use fairway_datapath::table::Tables;
 use fairway_proto::control::{PodStatus, Version};
 use fairway_proto::model::Cluster;
+use imbl::OrdMap;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -74,9 +74,9 @@ pub struct SyncState {
     /// What this node should serve of it.
     pub desired: Arc<Desired>,
     /// Ids of the Service ports in the kernel's tables.
-    pub service_ids: Arc<BTreeMap<ServicePortName, u32>>,
+    pub service_ids: OrdMap<ServicePortName, u32>,
     /// Ids of the backends in the kernel's tables, by Service port, address and port.
-    pub backend_ids: Arc<BTreeMap<BackendKey, u32>>,
+    pub backend_ids: OrdMap<BackendKey, u32>,
     /// How many entries of the kernel's tables are in use.
     pub usage: Usage,
     /// Where `cluster` came from.

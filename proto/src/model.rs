@@ -10,8 +10,10 @@ pub use decode::{Change, InvalidResource};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use imbl::OrdMap;
 use ipnet::IpNet;
 
 pub use crate::control::Protocol;
@@ -224,23 +226,28 @@ impl Resource {
 }
 
 /// The whole cluster, as one node sees it.
+///
+/// Its maps share what they have in common with their clones: a clone costs nothing, and the difference between two
+/// states is found without looking at what is the same in both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Services by name.
-    pub services: BTreeMap<ObjectName, Service>,
+    pub services: OrdMap<ObjectName, Arc<Service>>,
     /// Slices by their own name.
-    pub slices: BTreeMap<ObjectName, EndpointSlice>,
+    pub slices: OrdMap<ObjectName, Arc<EndpointSlice>>,
     /// Nodes by name.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: OrdMap<String, Arc<Node>>,
 }
 
 impl Cluster {
     /// Adds or replaces a resource.
     pub fn insert(&mut self, resource: Resource) {
         match resource {
-            Resource::Service(service) => drop(self.services.insert(service.name.clone(), service)),
-            Resource::EndpointSlice(slice) => drop(self.slices.insert(slice.name.clone(), slice)),
-            Resource::Node(node) => drop(self.nodes.insert(node.name.clone(), node)),
+            Resource::Service(service) => {
+                drop(self.services.insert(service.name.clone(), Arc::new(service)));
+            }
+            Resource::EndpointSlice(slice) => drop(self.slices.insert(slice.name.clone(), Arc::new(slice))),
+            Resource::Node(node) => drop(self.nodes.insert(node.name.clone(), Arc::new(node))),
         }
     }
 

@@ -17,7 +17,8 @@ type Places<'a> = BTreeMap<(IpAddr, u16), Place<'a>>;
 /// All frontends, sorted by namespace, name, address, protocol, port.
 pub(super) fn frontends(state: &SyncState) -> Vec<node::Frontend> {
     let places = places(state);
-    let mut sorted: Vec<(&FrontendKey, &DesiredFrontend)> = state.desired.frontends.iter().collect();
+    let mut sorted: Vec<(&FrontendKey, &DesiredFrontend)> =
+        state.desired.frontends.iter().map(|(key, frontend)| (key, &**frontend)).collect();
     sorted.sort_by_key(|(key, frontend)| (&frontend.name.service, key.address, key.protocol, key.port));
     sorted.into_iter().map(|(key, wanted)| frontend(state, &places, key, wanted)).collect()
 }

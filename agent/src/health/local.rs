@@ -15,7 +15,7 @@ pub(super) struct Endpoints<'a> {
 
 impl<'a> Endpoints<'a> {
     pub(super) fn new(cluster: &'a Cluster, node: &'a LocalNode) -> Self {
-        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut slices: BTreeMap<_, Vec<&EndpointSlice>> = BTreeMap::new();
         // Without ports nothing is reachable there.
         for slice in cluster.slices.values().filter(|slice| !slice.ports.is_empty()) {
             slices.entry(&slice.service).or_default().push(slice);

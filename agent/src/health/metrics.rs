@@ -23,6 +23,8 @@ pub struct Metrics {
     kube_proxy: KubeProxy,
     latency: Histogram,
     writes: Counter,
+    /// Services, frontends.
+    looked_at: [Counter; 2],
     collected: Family<What, Counter>,
     repairs: Family<What, Counter>,
     /// Since when a change waits.
@@ -44,6 +46,10 @@ pub(crate) struct Synced {
     pub(crate) latency: Duration,
     /// Writes to the tables.
     pub(crate) writes: usize,
+    /// Services that were resolved.
+    pub(crate) resolved: usize,
+    /// Frontends that were planned.
+    pub(crate) planned: usize,
     /// The tables were read and compared as a whole.
     pub(crate) full: bool,
 }
@@ -61,11 +67,16 @@ impl Default for Metrics {
         let name = "fairway_sync_latency_seconds";
         registry.register(name, "Time from a change to the tables that hold it", latency.clone());
         registry.register("fairway_table_writes", "Writes to the service table", writes.clone());
+        let (resolved, planned) = (Counter::default(), Counter::default());
+        registry.register("fairway_sync_services", "Services that syncs looked at", resolved.clone());
+        registry.register("fairway_sync_frontends", "Frontends that syncs looked at", planned.clone());
         let (collected, repairs) = (Family::default(), Family::default());
         let name = "fairway_collected";
         registry.register(name, "Connections and affinity that were over", collected.clone());
         registry.register("fairway_repairs", "What somebody removed, and was put back", repairs.clone());
-        Self { registry, kube_proxy, latency, writes, collected, repairs, waiting: Mutex::default() }
+        let looked_at = [resolved, planned];
+        let waiting = Mutex::default();
+        Self { registry, kube_proxy, latency, writes, looked_at, collected, repairs, waiting }
     }
 }
 
@@ -91,6 +102,9 @@ impl Metrics {
         self.kube_proxy.synced(synced);
         self.latency.observe(synced.latency.as_secs_f64());
         self.writes.inc_by(synced.writes as u64);
+        for (counter, count) in self.looked_at.iter().zip([synced.resolved, synced.planned]) {
+            counter.inc_by(count as u64);
+        }
     }
 
     /// So many Services and slices came that were different from before.

@@ -106,10 +106,14 @@ fn port(service: &Service) -> Option<u16> {
 
 /// What each port is to answer, and which Services have to do without.
 fn wanted(state: &SyncState) -> (Answers, Vec<String>) {
-    let endpoints = Endpoints::new(&state.cluster, &state.node);
     let (mut answers, mut problems) = (Answers::new(), Vec::new());
-    for service in state.cluster.services.values() {
-        let Some(port) = port(service) else { continue };
+    let services: Vec<(&Service, u16)> =
+        state.cluster.services.values().filter_map(|it| Some((&**it, port(it)?))).collect();
+    if services.is_empty() {
+        return (answers, problems);
+    }
+    let endpoints = Endpoints::new(&state.cluster, &state.node);
+    for (service, port) in services {
         if let Some(first) = answers.get(&port) {
             let (loser, winner) = (&service.name, &first.service);
             problems.push(format!(

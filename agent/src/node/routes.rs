@@ -1,11 +1,11 @@
 //! What follows from the Node objects: this node's pod ranges, and routes to the others' pods.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::model::Node;
+use imbl::OrdMap;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Keeps both up to date until `stop`. Without a state nothing is touched.
 pub(super) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut state = shared.state.subscribe();
-    let mut done: Option<BTreeMap<String, Node>> = None;
+    let mut done: Option<OrdMap<String, Arc<Node>>> = None;
     let mut again = false;
     loop {
         tokio::select! {
@@ -58,7 +58,7 @@ async fn set(shared: &Shared, routes: &[(IpNet, IpAddr)]) -> bool {
 }
 
 /// Each other node's pod ranges, by its first address of the family.
-fn routes(nodes: &BTreeMap<String, Node>, own: &str) -> Vec<(IpNet, IpAddr)> {
+fn routes(nodes: &OrdMap<String, Arc<Node>>, own: &str) -> Vec<(IpNet, IpAddr)> {
     let others = nodes.values().filter(|node| node.name != own);
     others
         .flat_map(|node| {
@@ -89,7 +89,7 @@ mod tests {
             node("b", &["192.168.0.2", "fd00::2"], &["10.0.1.0/24", "fd00:1::/64"]),
             node("c", &["192.168.0.3"], &["fd00:2::/64"]),
         ];
-        let nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        let nodes = nodes.into_iter().map(|node| (node.name.clone(), Arc::new(node))).collect();
         let texts: Vec<String> =
             routes(&nodes, "a").iter().map(|(cidr, via)| format!("{cidr} via {via}")).collect();
         assert_eq!(texts, ["10.0.1.0/24 via 192.168.0.2", "fd00:1::/64 via fd00::2"]);

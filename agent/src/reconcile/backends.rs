@@ -1,10 +1,11 @@
 //! Backend ids: who has which, which still answer, and which are free.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Backend, Image, Op, backend_flags};
+use imbl::OrdMap;
 
 use super::shortage::{Lack, Table};
 use super::{BackendKey, Limits};
@@ -40,6 +41,8 @@ pub(super) struct Backends {
     idle: BTreeSet<u32>,
     /// Gone by the plan that is being carried out.
     leaving: Vec<u32>,
+    /// Ids that runs name.
+    used: OrdMap<BackendKey, u32>,
 }
 
 fn key_of(backend: &Backend) -> BackendKey {
@@ -48,6 +51,13 @@ fn key_of(backend: &Backend) -> BackendKey {
 
 fn key(service: u32, backend: &BackendRef) -> BackendKey {
     (service, backend.address, backend.port)
+}
+
+/// No run names the id any more. Another one may stand for the same backend.
+fn unused(used: &mut OrdMap<BackendKey, u32>, id: u32, backend: &Backend) {
+    if used.get(&key_of(backend)) == Some(&id) {
+        used.remove(&key_of(backend));
+    }
 }
 
 impl Backends {
@@ -74,6 +84,7 @@ impl Backends {
             by_key,
             free: (1..limits.backends).filter(|id| !busy(id)).map(|id| (released, id)).collect(),
             leaving: Vec::new(),
+            used: OrdMap::new(),
         }
     }
 
@@ -83,13 +94,12 @@ impl Backends {
     }
 
     /// Ids in use.
-    pub(super) fn ids(&self) -> BTreeMap<BackendKey, u32> {
-        let used = self.records.iter().filter(|(_, record)| record.refs > 0);
-        used.map(|(id, record)| (key_of(&record.backend), *id)).collect()
+    pub(super) fn ids(&self) -> OrdMap<BackendKey, u32> {
+        self.used.clone()
     }
 
     pub(super) fn used(&self) -> u64 {
-        self.records.values().filter(|record| record.refs > 0).count() as u64
+        self.used.len() as u64
     }
 
     /// Whose every id is or was last, and whether it is gone.
@@ -115,6 +125,7 @@ impl Backends {
             if record.refs == 0 {
                 self.free.remove(&(record.released, id));
                 self.idle.remove(&id);
+                self.used.insert(key_of(&record.backend), id);
             }
             record.refs += 1;
         }
@@ -126,6 +137,7 @@ impl Backends {
             record.refs = record.refs.saturating_sub(1);
             if record.refs == 0 {
                 self.idle.insert(id);
+                unused(&mut self.used, id, &record.backend);
             }
         }
     }
@@ -147,6 +159,9 @@ impl Backends {
         for id in held {
             let Some(record) = self.records.get_mut(&id) else { continue };
             record.refs = record.refs.saturating_sub(1);
+            if record.refs == 0 {
+                unused(&mut self.used, id, &record.backend);
+            }
             match record.refs {
                 0 if record.gone() => drop(self.free.insert((record.released, id))),
                 0 => drop(self.idle.insert(id)),

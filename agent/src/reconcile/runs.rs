@@ -27,6 +27,8 @@ pub(super) struct Runs {
     /// Where a Service port's run with these backends begins: equal sets share one run.
     by_content: HashMap<(u32, Arc<[u32]>), u32>,
     free: Extents,
+    /// Slots of the live ones.
+    used: u64,
     /// Freed by the plan that is being carried out.
     leaving: Vec<Run>,
     resting: VecDeque<(Instant, Run)>,
@@ -40,6 +42,7 @@ impl Runs {
             live: BTreeMap::new(),
             by_content: HashMap::new(),
             free: Extents::default(),
+            used: 0,
             leaving: Vec::new(),
             resting: VecDeque::new(),
         };
@@ -50,6 +53,7 @@ impl Runs {
             if sound && backends.len() == run.count as usize {
                 runs.by_content.insert((service, backends.clone()), run.first);
             }
+            runs.used += u64::from(run.count);
             runs.live.insert(run.first, Live { count: run.count, refs, service, backends });
         }
         runs.free_between(limits.slots, released);
@@ -102,7 +106,7 @@ impl Runs {
 
     /// Slots that frontends name.
     pub(super) fn used(&self) -> u64 {
-        self.live.values().map(|live| u64::from(live.count)).sum()
+        self.used
     }
 
     /// The runs that frontends name, and what stands in them.
@@ -157,6 +161,7 @@ impl Runs {
     pub(super) fn register(&mut self, service: u32, run: Run, backends: Vec<u32>) {
         let backends: Arc<[u32]> = backends.into();
         self.by_content.insert((service, backends.clone()), run.first);
+        self.used += u64::from(run.count);
         self.live.insert(run.first, Live { count: run.count, refs: 0, service, backends });
     }
 
@@ -181,6 +186,7 @@ impl Runs {
             return None;
         }
         let live = self.live.remove(&first)?;
+        self.used -= u64::from(live.count);
         let content = (live.service, live.backends.clone());
         if self.by_content.get(&content) == Some(&first) {
             self.by_content.remove(&content);

@@ -1,19 +1,23 @@
 //! Ids of Service ports: never 0, never shared, the same for as long as the Service port lives.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use fairway_datapath::table::{Frontend, FrontendKey, Image};
+use imbl::OrdMap;
 
 use super::backends::Backends;
+use super::touched::Touched;
 use super::{MARK, is_mark};
 use crate::resolve::{Desired, ServicePortName};
 
 /// All ids.
 #[derive(Debug)]
 pub(super) struct Services {
-    by_name: HashMap<ServicePortName, u32>,
+    by_name: OrdMap<ServicePortName, u32>,
     by_id: HashMap<u32, ServicePortName>,
+    /// Those that there are no more, but that a frontend in force still names.
+    leaving: BTreeSet<ServicePortName>,
     /// The id to give out next; below [`MARK`].
     next: u32,
     /// All ids were given out once: one that is still named anywhere is passed over.
@@ -31,11 +35,18 @@ impl Services {
         let ranges = image.ranges.iter().map(|range| range.service);
         let highest = frontends.chain(backends).chain(ranges).max().unwrap_or(0);
         let next = if highest < MARK - 1 { highest + 1 } else { 1 };
-        Self { by_name: HashMap::new(), by_id: HashMap::new(), next, wrapped: next == 1, fresh: true }
+        Self {
+            by_name: OrdMap::new(),
+            by_id: HashMap::new(),
+            leaving: BTreeSet::new(),
+            next,
+            wrapped: next == 1,
+            fresh: true,
+        }
     }
 
-    pub(super) fn ids(&self) -> BTreeMap<ServicePortName, u32> {
-        self.by_name.iter().map(|(name, id)| (name.clone(), *id)).collect()
+    pub(super) fn ids(&self) -> OrdMap<ServicePortName, u32> {
+        self.by_name.clone()
     }
 
     /// The id of a name that [`Services::assign`] has seen.
@@ -52,6 +63,7 @@ impl Services {
     pub(super) fn assign(
         &mut self,
         desired: &Desired,
+        touched: &Touched,
         frontends: &BTreeMap<FrontendKey, Frontend>,
         backends: &Backends,
     ) {
@@ -60,7 +72,7 @@ impl Services {
             self.adopt_by_backends(desired, backends);
         }
         let mut named: Option<HashSet<u32>> = None;
-        for wanted in desired.frontends.values() {
+        for wanted in touched.frontends.iter().filter_map(|key| desired.frontends.get(key)) {
             if self.by_name.contains_key(&wanted.name) {
                 continue;
             }
@@ -138,13 +150,29 @@ impl Services {
         }
     }
 
-    /// Forgets Service ports that there are no more and that no frontend in force names.
-    pub(super) fn forget(&mut self, desired: &Desired, frontends: &BTreeMap<FrontendKey, Frontend>) {
-        if self.by_name.keys().all(|name| desired.serving.contains_key(name)) {
+    /// Forgets those of the Service ports that there are no more and that no frontend in force names.
+    pub(super) fn forget(
+        &mut self,
+        desired: &Desired,
+        touched: &BTreeSet<ServicePortName>,
+        frontends: &BTreeMap<FrontendKey, Frontend>,
+    ) {
+        let gone = |name: &&ServicePortName| !desired.serving.contains_key(*name);
+        self.leaving
+            .extend(touched.iter().filter(gone).filter(|name| self.by_name.contains_key(*name)).cloned());
+        if self.leaving.is_empty() {
             return;
         }
         let used: HashSet<u32> = frontends.values().map(|frontend| frontend.service).collect();
-        self.by_name.retain(|name, id| desired.serving.contains_key(name) || used.contains(id));
-        self.by_id.retain(|_, name| self.by_name.contains_key(name));
+        for name in std::mem::take(&mut self.leaving).into_iter().filter(|name| gone(&name)) {
+            match self.by_name.get(&name) {
+                Some(id) if used.contains(id) => drop(self.leaving.insert(name)),
+                Some(id) => {
+                    self.by_id.remove(id);
+                    self.by_name.remove(&name);
+                }
+                None => {}
+            }
+        }
     }
 }

@@ -67,18 +67,27 @@ pub(super) fn desired(frontends: Vec<(FrontendKey, DesiredFrontend)>) -> Desired
         let all = serving.entry(frontend.name.clone()).or_default();
         all.extend(frontend.inside.iter().chain(frontend.outside.iter()));
     }
-    let serving = serving.into_iter().map(|(name, all)| (name, all.into_iter().collect())).collect();
-    Desired { frontends: frontends.into_iter().collect(), serving, ..Desired::default() }
+    let serving =
+        serving.into_iter().map(|(name, all)| (name, all.into_iter().collect::<Arc<_>>())).collect();
+    let frontends = frontends.into_iter().map(|(key, frontend)| (key, Arc::new(frontend))).collect();
+    Desired { frontends, serving, ..Desired::default() }
 }
 
 /// Also these answer, though nothing names them.
 fn also_serving(mut desired: Desired, numbers: &[u8]) -> Desired {
-    for serving in desired.serving.values_mut() {
+    for (name, serving) in desired.serving.clone() {
         let more = numbers.iter().map(|number| backend(true, *number));
         let all: BTreeSet<BackendRef> = serving.iter().copied().chain(more).collect();
-        *serving = all.into_iter().collect();
+        desired.serving.insert(name, all.into_iter().collect());
     }
     desired
+}
+
+impl Reconciler {
+    /// The next plan takes nothing for done.
+    pub(crate) fn look_at_everything(&mut self) {
+        self.owed = Touched::all(&self.frontends).and_different(&Desired::default(), &self.planned);
+    }
 }
 
 /// A reconciler and the kernel that it writes to.

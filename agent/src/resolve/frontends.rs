@@ -1,57 +1,40 @@
 //! The addresses and ports at which a Service is reachable, and the sets that each of them uses.
 
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fairway_common::limits;
-use fairway_proto::model::{
-    Cluster, EndpointSlice, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
-};
+use fairway_proto::model::{EndpointSlice, Protocol, Service, ServicePort, ServiceType, TrafficPolicy};
 use ipnet::IpNet;
 
 use super::endpoints::{Usable, usable};
+use super::places::Places;
 use super::{
-    ALGORITHM, BackendRef, Desired, DesiredFrontend, Frontend, FrontendKey, FrontendKind, LOOPBACK,
-    LocalNode, Problem, ServicePortName,
+    ALGORITHM, BackendRef, DesiredFrontend, Frontend, FrontendKey, FrontendKind, LOOPBACK, LocalNode,
+    Problem, ServicePortName,
 };
 
-/// Where NodePorts are.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// Addresses of this node.
-    own: Vec<IpAddr>,
-    /// Addresses at which clients of this node, and only they, are answered: those of the other nodes, for NodePorts
-    /// of external policy Cluster. None if they would fill the table: the other node then answers.
-    peers: Vec<IpAddr>,
-    /// The node's own processes find NodePorts at 127.0.0.1 (S75).
-    loopback: bool,
-    nobody: Arc<[BackendRef]>,
+/// What one Service asks for. Whether it gets each address does not lie with it alone: see [`super::claims`].
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Frontends in the order of its ports. A key may stand there more than once: the first counts.
+    pub(super) claims: Vec<(FrontendKey, Arc<DesiredFrontend>)>,
+    /// Its cluster IPs.
+    pub(super) addresses: Vec<IpAddr>,
+    /// As in [`Desired`](super::Desired).
+    pub(super) serving: Vec<(ServicePortName, Arc<[BackendRef]>)>,
+    /// As in [`Desired`](super::Desired).
+    pub(super) ranges: Vec<(ServicePortName, Arc<[IpNet]>)>,
+    /// What is wrong with it, whatever other Services ask for.
+    pub(super) problems: Vec<Problem>,
 }
 
-impl Places {
-    pub(super) fn new(cluster: &Cluster, node: &LocalNode) -> Self {
-        let rule = &node.node_port_addresses;
-        let others = cluster.nodes.values().filter(|other| other.name != node.name);
-        let mut peers: Vec<IpAddr> = others.flat_map(|other| rule.among(&other.addresses)).collect();
-        peers.retain(|address| !node.addresses.contains(address) && !address.is_loopback());
-        let ports = |service: &Service| service.ports.iter().filter(|port| port.node_port.is_some()).count();
-        let node_ports: usize = cluster.services.values().map(ports).sum();
-        if peers.len() * node_ports > limits::FRONTENDS as usize / 2 {
-            peers.clear();
-        }
-        let own = rule.among(&node.addresses);
-        Self { own, peers, loopback: rule.has_loopback(), nobody: Arc::new([]) }
-    }
-}
-
-/// The expansion of one Service into frontends.
+/// The expansion of one Service into frontends: a function of these four.
 pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
     pub(super) slices: &'a [&'a EndpointSlice],
     pub(super) node: &'a LocalNode,
     pub(super) places: &'a Places,
-    pub(super) desired: &'a mut Desired,
+    pub(super) part: Part,
 }
 
 /// What a frontend uses, apart from where it is.
@@ -105,12 +88,12 @@ impl<'a> Sets<'a> {
 }
 
 impl Expansion<'_> {
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self) -> Part {
         let headless = self.service.cluster_ips.is_empty();
         if headless || self.service.service_type == ServiceType::ExternalName {
-            return;
+            return self.part;
         }
-        self.desired.addresses.extend(&self.service.cluster_ips);
+        self.part.addresses.extend(&self.service.cluster_ips);
         let hashed = self.hashed();
         for port in &self.service.ports {
             let name = ServicePortName {
@@ -119,7 +102,7 @@ impl Expansion<'_> {
                 protocol: port.protocol as u8,
             };
             if port.protocol == Protocol::Sctp {
-                self.desired.problems.push(Problem::Sctp { name });
+                self.part.problems.push(Problem::Sctp { name });
                 continue;
             }
             let mut serving = Vec::new();
@@ -134,10 +117,11 @@ impl Expansion<'_> {
                 }
             }
             if !ranges.is_empty() {
-                self.desired.ranges.insert(name.clone(), ranges.into());
+                self.part.ranges.push((name.clone(), ranges.into()));
             }
-            self.desired.serving.insert(name, serving.into());
+            self.part.serving.push((name, serving.into()));
         }
+        self.part
     }
 
     /// The flag of the algorithm that the Service asks for.
@@ -147,7 +131,7 @@ impl Expansion<'_> {
             Some("maglev") => Frontend::HASHED,
             Some(value) => {
                 let (service, value) = (self.service.name.clone(), value.to_owned());
-                self.desired.problems.push(Problem::Algorithm { service, value });
+                self.part.problems.push(Problem::Algorithm { service, value });
                 0
             }
         }
@@ -223,7 +207,7 @@ impl Expansion<'_> {
         }
         // With policy Local it is the other node that decides, by its own endpoints (S26).
         let peers = match self.service.external_policy {
-            TrafficPolicy::Cluster => &places.peers[..],
+            TrafficPolicy::Cluster => places.peers(),
             TrafficPolicy::Local => &[],
         };
         let inside_only = external.inside_only(&places.nobody);
@@ -235,26 +219,16 @@ impl Expansion<'_> {
 
     fn add(&mut self, name: &ServicePortName, kind: FrontendKind, at: (IpAddr, u16), sets: &Sets<'_>) {
         let (address, port) = at;
-        match self.desired.frontends.entry(FrontendKey { address, protocol: name.protocol, port }) {
-            Entry::Vacant(entry) => {
-                entry.insert(DesiredFrontend {
-                    name: name.clone(),
-                    kind,
-                    inside: sets.inside.clone(),
-                    outside: sets.outside.clone(),
-                    flags: sets.flags,
-                    affinity: self.service.affinity_seconds.unwrap_or(0),
-                    total_endpoints: sets.total,
-                });
-            }
-            // One address in two fields of one Service.
-            Entry::Occupied(entry) if entry.get().name == *name => {}
-            Entry::Occupied(entry) => self.desired.problems.push(Problem::Claimed {
-                loser: name.clone(),
-                winner: entry.get().name.clone(),
-                address,
-                port,
-            }),
-        }
+        let frontend = DesiredFrontend {
+            name: name.clone(),
+            kind,
+            inside: sets.inside.clone(),
+            outside: sets.outside.clone(),
+            flags: sets.flags,
+            affinity: self.service.affinity_seconds.unwrap_or(0),
+            total_endpoints: sets.total,
+        };
+        let key = FrontendKey { address, protocol: name.protocol, port };
+        self.part.claims.push((key, Arc::new(frontend)));
     }
 }

@@ -1,11 +1,13 @@
 //! The rules of SEMANTICS.md, one test a statement.
 
+mod any_change;
 mod endpoints;
 mod frontends;
 mod guard;
 mod oracle;
 mod policy;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fairway_proto::model::{

@@ -1,9 +1,12 @@
 //! What is different between two states of the cluster, as far as metrics count it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fairway_proto::model::{Cluster, ObjectName};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 /// Services and slices that came, changed or went.
 #[derive(Debug, Default)]
@@ -35,11 +38,12 @@ impl Changes {
     }
 }
 
-fn different<T: PartialEq>(
-    before: &BTreeMap<ObjectName, T>,
-    after: &BTreeMap<ObjectName, T>,
+fn different<T: Eq>(
+    before: &OrdMap<ObjectName, Arc<T>>,
+    after: &OrdMap<ObjectName, Arc<T>>,
 ) -> BTreeSet<ObjectName> {
-    let new = after.iter().filter(|(name, object)| before.get(name) != Some(object));
-    let gone = before.keys().filter(|name| !after.contains_key(name));
-    new.map(|(name, _)| name).chain(gone).cloned().collect()
+    let name = |item| match item {
+        DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => name,
+    };
+    before.diff(after).map(name).cloned().collect()
 }

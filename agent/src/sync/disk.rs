@@ -1,12 +1,14 @@
 //! The last state, kept on disk: a node serves it after a reboot without its control plane.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::control::{self, SubscribeResponse, Version};
-use fairway_proto::model::{Cluster, Resource};
+use fairway_proto::model::{Cluster, ObjectName, Resource, ResourceKey};
+use imbl::ordmap::DiffItem;
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,14 +17,17 @@ use tracing::warn;
 use super::chain;
 use super::received::{Complete, Received};
 
-/// Begins the file, then a checksum (CRC-32, little endian), then a `SubscribeResponse` with a snapshot.
-const MAGIC: &[u8; 8] = b"fairway1";
+/// Begins the file; then records follow, each a length, a checksum (CRC-32) of what comes, both little endian, and a
+/// `SubscribeResponse`: the first is a snapshot, the others are what changed after it.
+const MAGIC: &[u8; 8] = b"fairway2";
 const NAME: &str = "cluster.pb";
 /// The version that was last begun to be written to the kernel.
 const BEGUN: &str = "begun.pb";
 
 /// The state is written at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// Changes of this many bytes at least are written behind the snapshot before there is a new one.
+const CHANGES: u64 = 1 << 20;
 
 /// The state that is to be kept; none yet.
 pub(super) type Latest = Option<(Version, Arc<Cluster>)>;
@@ -57,17 +62,34 @@ pub(super) fn load(state_dir: &Path) -> Result<Latest, Error> {
         Err(source) => return Err(Error::Unreadable { path, source }),
     };
     let unusable = |what: &str| Error::Unusable { path: path.clone(), what: what.to_owned() };
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("not a state file of this version"))?;
-    let (checksum, body) = rest.split_first_chunk::<4>().ok_or_else(|| unusable("cut short"))?;
+    let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("not a state file of this version"))?;
+    let mut received = Received::default();
+    let mut latest = match received.take(record(&mut rest).map_err(|what| unusable(&what))?) {
+        Some(Complete::Accepted { version, cluster }) => (version, cluster),
+        Some(Complete::Rejected { reason, .. }) => return Err(unusable(&reason)),
+        None => return Err(unusable("not complete")),
+    };
+    while !rest.is_empty() {
+        // A crash of the machine may have left the last one in part: what stands before it is a whole state.
+        let Ok(changes) = record(&mut rest) else { break };
+        let Some(Complete::Accepted { version, cluster }) = received.take(changes) else { break };
+        latest = (version, cluster);
+    }
+    Ok(Some(latest))
+}
+
+/// Takes the first record off `bytes`, or says what is wrong with it.
+fn record(bytes: &mut &[u8]) -> Result<SubscribeResponse, String> {
+    let cut = || "cut short".to_owned();
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
+    let (checksum, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| cut())?;
+    let (body, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
-        return Err(unusable("damaged: its checksum does not match"));
+        return Err("damaged: its checksum does not match".to_owned());
     }
-    let snapshot = SubscribeResponse::decode(body).map_err(|error| unusable(&error.to_string()))?;
-    match Received::default().take(snapshot) {
-        Some(Complete::Accepted { version, cluster }) => Ok(Some((version, cluster))),
-        Some(Complete::Rejected { reason, .. }) => Err(unusable(&reason)),
-        None => Err(unusable("not complete")),
-    }
+    *bytes = rest;
+    SubscribeResponse::decode(body).map_err(|error| error.to_string())
 }
 
 /// Says which version is about to be written to the kernel: a crash of the agent, unlike one of the machine, leaves the
@@ -81,27 +103,96 @@ pub(super) fn is_behind(state_dir: &Path, version: Version) -> bool {
     std::fs::read(state_dir.join(BEGUN)).is_ok_and(|bytes| Version::decode(&*bytes) != Ok(version))
 }
 
-/// Replaces the last state, so that a crash at any moment leaves the old or the new one.
-pub(super) fn save(state_dir: &Path, version: Version, cluster: &Cluster) -> io::Result<()> {
-    let services = cluster.services.values().cloned().map(Resource::Service);
-    let slices = cluster.slices.values().cloned().map(Resource::EndpointSlice);
-    let nodes = cluster.nodes.values().cloned().map(Resource::Node);
-    let changed = services.chain(slices).chain(nodes);
-    let body = SubscribeResponse {
-        version: Some(version),
-        snapshot: true,
-        complete: true,
-        changed: changed.map(|resource| control::Resource::from(&resource)).collect(),
-        removed: vec![],
+/// The file, as it was written.
+struct Written {
+    file: File,
+    cluster: Arc<Cluster>,
+    /// Bytes of changes that may be appended.
+    room: u64,
+}
+
+/// Keeps the state on disk: whole once, then what changed.
+pub(super) struct Saver {
+    state_dir: PathBuf,
+    /// None at first, and after an error: the next state is written whole.
+    written: Option<Written>,
+}
+
+impl Saver {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), written: None }
     }
-    .encode_to_vec();
+
+    /// Keeps a state, so that a crash at any moment leaves the old or the new one.
+    pub(super) fn save(&mut self, version: Version, cluster: &Arc<Cluster>) -> io::Result<()> {
+        let written = match self.written.take().filter(|written| written.room > 0) {
+            Some(written) => append(written, version, cluster)?,
+            None => replace(&self.state_dir, version, cluster)?,
+        };
+        self.written = Some(written);
+        Ok(())
+    }
+}
+
+/// Writes what is different behind what is there.
+fn append(mut written: Written, version: Version, cluster: &Arc<Cluster>) -> io::Result<Written> {
+    let bytes = framed(&between(&written.cluster, cluster, version));
+    written.file.write_all(&bytes)?;
+    written.file.sync_data()?;
+    Ok(Written { room: written.room.saturating_sub(bytes.len() as u64), cluster: cluster.clone(), ..written })
+}
+
+/// Puts a new file in place of the old one.
+fn replace(state_dir: &Path, version: Version, cluster: &Arc<Cluster>) -> io::Result<Written> {
+    let snapshot = SubscribeResponse { snapshot: true, ..between(&Cluster::default(), cluster, version) };
+    let bytes = framed(&snapshot);
     let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
     file.write_all(MAGIC)?;
-    file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
-    file.write_all(&body)?;
+    file.write_all(&bytes)?;
     file.as_file().sync_all()?;
-    file.persist(state_dir.join(NAME)).map_err(|error| error.error)?;
-    std::fs::File::open(state_dir)?.sync_all()
+    let file = file.persist(state_dir.join(NAME)).map_err(|error| error.error)?;
+    File::open(state_dir)?.sync_all()?;
+    Ok(Written { file, cluster: cluster.clone(), room: CHANGES.max(bytes.len() as u64) })
+}
+
+fn framed(response: &SubscribeResponse) -> Vec<u8> {
+    let body = response.encode_to_vec();
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [&length.to_le_bytes(), &crc32fast::hash(&body).to_le_bytes(), &body[..]].concat()
+}
+
+/// What leads from one state to another.
+fn between(before: &Cluster, after: &Cluster, version: Version) -> SubscribeResponse {
+    let mut response = SubscribeResponse { version: Some(version), complete: true, ..Default::default() };
+    let services = before.services.diff(&after.services);
+    note(
+        &mut response,
+        services,
+        |it| Resource::Service(it.clone()),
+        |name| ResourceKey::Service(name.clone()),
+    );
+    let slices = before.slices.diff(&after.slices);
+    let removed = |name: &ObjectName| ResourceKey::EndpointSlice(name.clone());
+    note(&mut response, slices, |it| Resource::EndpointSlice(it.clone()), removed);
+    let nodes = before.nodes.diff(&after.nodes);
+    note(&mut response, nodes, |it| Resource::Node(it.clone()), |name| ResourceKey::Node(name.clone()));
+    response
+}
+
+fn note<'a, K: 'a, T: 'a>(
+    response: &mut SubscribeResponse,
+    items: impl Iterator<Item = DiffItem<'a, 'a, K, Arc<T>>>,
+    changed: fn(&T) -> Resource,
+    removed: fn(&K) -> ResourceKey,
+) {
+    for item in items {
+        match item {
+            DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } => {
+                response.changed.push(control::Resource::from(&changed(new)));
+            }
+            DiffItem::Remove(name, _) => response.removed.push(control::ResourceName::from(&removed(name))),
+        }
+    }
 }
 
 /// Keeps the latest state until there will be none any more.
@@ -110,13 +201,18 @@ pub(super) async fn save_all(
     mut to_save: watch::Receiver<Latest>,
     stop: CancellationToken,
 ) {
+    let mut saver = Saver::new(&state_dir);
     while to_save.changed().await.is_ok() {
         let Some((version, cluster)) = to_save.borrow_and_update().clone() else {
             continue;
         };
-        let dir = state_dir.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&dir, version, &cluster)).await;
-        if let Ok(Err(error)) = saved {
+        let saving = tokio::task::spawn_blocking(move || {
+            let saved = saver.save(version, &cluster);
+            (saver, saved)
+        });
+        let Ok((back, saved)) = saving.await else { return };
+        saver = back;
+        if let Err(error) = saved {
             warn!("the last state cannot be kept in `{}`: {error}", state_dir.display());
         }
         tokio::select! {

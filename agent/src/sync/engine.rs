@@ -1,17 +1,17 @@
 //! One sync: resolve, plan, write.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Op, Tables};
 use fairway_proto::control::Version;
 use fairway_proto::model::Cluster;
+use imbl::OrdMap;
 use tracing::{debug, error, info, warn};
 
 use super::SyncState;
 use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
-use crate::resolve::{Desired, LocalNode, ServicePortName, resolve};
+use crate::resolve::{Desired, LocalNode, Resolver, ServicePortName};
 
 /// Writes done under one hold of the lock: others may use the data path in between.
 const BATCH: usize = 256;
@@ -22,14 +22,18 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) desired: Arc<Desired>,
-    pub(super) service_ids: BTreeMap<ServicePortName, u32>,
-    pub(super) backend_ids: BTreeMap<BackendKey, u32>,
+    pub(super) service_ids: OrdMap<ServicePortName, u32>,
+    pub(super) backend_ids: OrdMap<BackendKey, u32>,
     pub(super) usage: Usage,
     /// What is not as it should be, in one line each.
     pub(super) errors: Vec<String>,
     /// To be tried again then.
     pub(super) again_at: Option<Instant>,
     pub(super) writes: usize,
+    /// Services that were resolved for it.
+    pub(super) resolved: usize,
+    /// Frontends that were planned for it.
+    pub(super) planned: usize,
     /// The tables were read and compared as a whole.
     pub(super) full: bool,
 }
@@ -45,6 +49,8 @@ impl Outcome {
             errors: vec![],
             again_at: None,
             writes: 0,
+            resolved: 0,
+            planned: 0,
             full: false,
         }
     }
@@ -59,8 +65,9 @@ impl Outcome {
         for error in self.errors.iter().filter(|error| !before.errors.contains(error)) {
             error!("{error}");
         }
-        for problem in self.desired.problems.iter().filter(|it| !before.desired.problems.contains(it)) {
-            warn!("{problem}");
+        let known = &before.desired.problems;
+        if !Arc::ptr_eq(known, &self.desired.problems) {
+            self.desired.problems.iter().filter(|it| !known.contains(it)).for_each(|new| warn!("{new}"));
         }
         if self.in_force() && before.applied != Some(version) {
             let (epoch, number, writes) = (version.epoch, version.number, self.writes);
@@ -78,6 +85,7 @@ impl Outcome {
 pub(super) struct Engine<T> {
     tables: Arc<Mutex<T>>,
     limits: Limits,
+    resolver: Resolver,
     /// None after an error: what the tables hold must be read again.
     reconciler: Option<Reconciler>,
     /// Nothing was written since the tables were read.
@@ -102,7 +110,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl<T: Tables> Engine<T> {
     /// Starts from what the tables hold.
     pub(super) fn open(tables: Arc<Mutex<T>>, limits: Limits) -> Result<Self, T::Error> {
-        let mut engine = Self { tables, limits, reconciler: None, fresh: true };
+        let mut engine =
+            Self { tables, limits, resolver: Resolver::default(), reconciler: None, fresh: true };
         engine.reconciler = Some(engine.load(true)?);
         Ok(engine)
     }
@@ -136,7 +145,7 @@ impl<T: Tables> Engine<T> {
 
     /// Makes the tables serve the cluster. Blocks.
     pub(super) fn sync(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
-        let desired = Arc::new(resolve(cluster, node));
+        let desired = Arc::new(self.resolver.resolve(cluster, node));
         match self.reconcile(&desired) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -144,12 +153,14 @@ impl<T: Tables> Engine<T> {
                 let full = std::mem::replace(&mut self.fresh, true);
                 Outcome {
                     desired,
-                    service_ids: BTreeMap::new(),
-                    backend_ids: BTreeMap::new(),
+                    service_ids: OrdMap::new(),
+                    backend_ids: OrdMap::new(),
                     usage: Usage::default(),
                     errors: vec![format!("the service table cannot be written: {}", chain(&error))],
                     again_at: Some(Instant::now() + RETRY),
                     writes: 0,
+                    resolved: self.resolver.resolved(),
+                    planned: 0,
                     full,
                 }
             }
@@ -158,7 +169,7 @@ impl<T: Tables> Engine<T> {
 
     /// Writes nothing: what the tables hold is left as it is. Blocks.
     pub(super) fn look(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
-        let desired = Arc::new(resolve(cluster, node));
+        let desired = Arc::new(self.resolver.resolve(cluster, node));
         match &self.reconciler {
             Some(reconciler) => Outcome::of(reconciler, desired),
             None => self.sync(cluster, node),
@@ -177,6 +188,8 @@ impl<T: Tables> Engine<T> {
             errors: plan.shortages.iter().map(ToString::to_string).collect(),
             again_at: plan.again_at,
             writes: plan.ops.len(),
+            resolved: self.resolver.resolved(),
+            planned: plan.looked_at,
             full: std::mem::take(&mut self.fresh),
             ..Outcome::of(&reconciler, desired.clone())
         };

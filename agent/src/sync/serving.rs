@@ -324,6 +324,8 @@ impl<T: Tables + Send + 'static> Serving<T> {
             duration: now - started,
             latency: now - since,
             writes: outcome.writes,
+            resolved: outcome.resolved,
+            planned: outcome.planned,
             full: outcome.full,
         });
         if outcome.in_force() {
@@ -372,8 +374,8 @@ impl<T: Tables + Send + 'static> Serving<T> {
             state.cluster = accepted.cluster.clone();
             state.origin = accepted.origin;
             state.desired = outcome.desired;
-            state.service_ids = Arc::new(outcome.service_ids);
-            state.backend_ids = Arc::new(outcome.backend_ids);
+            state.service_ids = outcome.service_ids;
+            state.backend_ids = outcome.backend_ids;
             state.usage = outcome.usage;
             state.errors = self.rejection.iter().cloned().chain(outcome.errors).collect();
             if in_force {

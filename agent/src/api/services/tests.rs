@@ -4,6 +4,7 @@ use fairway_proto::model::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol, Resource, Service, ServicePort,
     ServiceType,
 };
+use imbl::OrdMap;
 
 use super::*;
 use crate::resolve::Desired;
@@ -78,8 +79,8 @@ fn state() -> SyncState {
     SyncState {
         cluster: Arc::new(cluster),
         desired: Arc::new(Desired { frontends: frontends.into_iter().collect(), ..Desired::default() }),
-        service_ids: Arc::new([(name, 12)].into()),
-        backend_ids: Arc::new([((12, [10, 0, 0, 2].into(), 8080), 7)].into()),
+        service_ids: OrdMap::unit(name, 12),
+        backend_ids: OrdMap::unit((12, [10, 0, 0, 2].into(), 8080), 7),
         ..SyncState::default()
     }
 }

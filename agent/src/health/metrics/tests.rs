@@ -109,7 +109,7 @@ fn used() -> Metrics {
     metrics.pending(1, 2);
     for full in [true, false, false] {
         let (duration, latency) = (Duration::from_millis(3), Duration::from_millis(70));
-        metrics.synced(Synced { duration, latency, writes: 4, full });
+        metrics.synced(Synced { duration, latency, writes: 4, resolved: 1, planned: 2, full });
     }
     metrics.programmed(SystemTime::now() - Duration::from_millis(400));
     metrics.healthz(200);

@@ -54,10 +54,11 @@ fn state() -> impl Strategy<Value = Desired> {
             (key, wanted)
         });
         let mut desired = desired(frontends.collect());
-        for (name, serving) in &mut desired.serving {
+        for (name, serving) in desired.serving.clone() {
             let common = &common[SERVICES.iter().position(|it| *it == name.service.name).unwrap()];
             let more = common.also_serving.iter().flat_map(|it| [backend(true, *it), backend(false, *it)]);
-            *serving = serving.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().collect();
+            let all: BTreeSet<_> = serving.iter().copied().chain(more).collect();
+            desired.serving.insert(name.clone(), all.into_iter().collect());
             let of = |name: &ServicePortName| {
                 desired
                     .frontends
@@ -66,7 +67,7 @@ fn state() -> impl Strategy<Value = Desired> {
                     .map(|f| f.flags)
                     .fold(0, |all, flags| all | flags)
             };
-            if of(name) & Frontend::RANGES != 0 {
+            if of(&name) & Frontend::RANGES != 0 {
                 let ranges = common.ranges.iter().map(|it| format!("10.{it}.0.0/16").parse().unwrap());
                 desired.ranges.insert(name.clone(), ranges.collect());
             }
@@ -124,7 +125,7 @@ fn run(world: &mut World, step: &Step) -> Result<(bool, Option<Instant>), TestCa
     for op in &plan.ops {
         let result = world.kernel.apply(op);
         for (key, now) in all(&world.kernel) {
-            let after = step.desired.frontends.get(&key).map(wanted);
+            let after = step.desired.frontends.get(&key).map(|it| wanted(it));
             prop_assert!(now == before[&key] || now == after, "{key:?} is {now:?} after {op:?}");
         }
         match result {

@@ -93,11 +93,11 @@ fn a_service_id_is_not_given_out_while_a_backend_in_the_kernel_names_it() {
     // S99
     let mut world = World::new(SMALL);
     world.sync(&desired(vec![frontend(0, "web", &[1], &[1]), frontend(2, "db", &[1], &[1])]));
-    let before: BTreeSet<u32> = world.reconciler.service_ids().into_values().collect();
+    let before: BTreeSet<u32> = world.reconciler.service_ids().values().copied().collect();
     world.sync(&Desired::default());
     world.restart();
     world.sync(&desired(vec![frontend(0, "new", &[3], &[3])]));
-    let after: BTreeSet<u32> = world.reconciler.service_ids().into_values().collect();
+    let after: BTreeSet<u32> = world.reconciler.service_ids().values().copied().collect();
     assert!(before.is_disjoint(&after), "{before:?} {after:?}");
 }
 

@@ -77,7 +77,7 @@ fn services_share_an_address_with_different_ports_or_protocols() {
     other.ports[0].protocol = Protocol::Udp;
     other.ports[0].node_port = None;
     let desired = on(vec![web(), other], vec![]);
-    assert_eq!(desired.problems, []);
+    assert_eq!(*desired.problems, []);
     let udp = FrontendKey { protocol: 17, ..key(LB_IP, 80) };
     assert_eq!(desired.frontends[&udp].name.service.name, "other");
     assert_eq!(desired.frontends[&key(LB_IP, 80)].name.service.name, "web");

@@ -25,7 +25,7 @@ fn source_ranges_guard_the_load_balancer_address_and_nothing_else() {
         ranges(&restricted(&["203.0.113.0/25", "198.51.100.1/24"])),
         ["198.51.100.0/24", "203.0.113.0/25"]
     );
-    assert_eq!(desired.problems, []);
+    assert_eq!(*desired.problems, []);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn affinity_is_on_every_frontend_of_the_service_with_its_own_time() {
     // S66
     service.affinity_seconds = None;
     assert_eq!(seconds(&service), [0].into());
-    assert_eq!(on(vec![service], vec![]).problems, []);
+    assert_eq!(*on(vec![service], vec![]).problems, []);
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn cluster_ips_are_marked_and_nothing_else_is() {
     let mut headless = self::service("headless", "10.96.0.11");
     headless.cluster_ips.clear();
     let desired = on(vec![service, headless], vec![]);
-    assert_eq!(desired.addresses, [ip(CLUSTER_IP), ip(CLUSTER_IP6)].into());
+    assert_eq!(desired.addresses, [ip(CLUSTER_IP), ip(CLUSTER_IP6)].into_iter().collect());
 }
 
 fn at(rule: NodePortAddresses) -> Vec<String> {
     let mut cluster = cluster(vec![web()], vec![]);
-    cluster.nodes.get_mut("b").unwrap().addresses.push(ip("10.9.0.2"));
+    Arc::make_mut(cluster.nodes.get_mut("b").unwrap()).addresses.push(ip("10.9.0.2"));
     let mut node = LocalNode { node_port_addresses: rule, ..node() };
     node.addresses.push(ip("10.9.0.1"));
     let desired = resolve(&cluster, &node);

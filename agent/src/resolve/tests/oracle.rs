@@ -1,7 +1,5 @@
 //! Any cluster, resolved twice: by the resolver, and slowly by the words of SEMANTICS.md.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -195,7 +193,7 @@ fn policy() -> impl Strategy<Value = TrafficPolicy> {
     select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local])
 }
 
-fn any_service(number: u8) -> impl Strategy<Value = Service> {
+pub(super) fn any_service(number: u8) -> impl Strategy<Value = Service> {
     let types = vec![
         ServiceType::ClusterIp,
         ServiceType::NodePort,
@@ -261,7 +259,7 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
     })
 }
 
-fn any_slice(number: u8) -> impl Strategy<Value = EndpointSlice> {
+pub(super) fn any_slice(number: u8) -> impl Strategy<Value = EndpointSlice> {
     let endpoints = prop::collection::vec(any_endpoint(), 0..5);
     (0..3_u8, endpoints, select(vec![8080, 9090]), any::<bool>()).prop_map(
         move |(service, endpoints, port, dns)| {

@@ -18,15 +18,16 @@ fn a_single_change_is_applied_at_once_and_a_burst_waits_for_its_end_alone() {
 }
 
 /// The value of a metric; none: it has no such line.
-pub(super) fn metric(agent: &Agent, name: &str) -> Option<f64> {
+fn metric(agent: &Agent, name: &str) -> Option<f64> {
     let text = agent.metrics.text();
     let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// Waits until it has grown.
-pub(super) async fn becomes_more(value: &impl Fn() -> Option<f64>, than: f64) -> f64 {
-    eventually("a larger sum", || value().filter(|value| *value > than)).await
+/// Services resolved, frontends planned, writes to the tables so far.
+pub(super) fn done(agent: &Agent) -> [f64; 3] {
+    let names = ["fairway_sync_services_total", "fairway_sync_frontends_total", "fairway_table_writes_total"];
+    names.map(|name| metric(agent, name).unwrap())
 }
 
 async fn becomes(agent: &Agent, name: &str, value: f64) {

@@ -100,7 +100,7 @@ async fn an_agent_whose_disk_is_behind_the_kernel_waits_for_the_control_plane() 
     let dir = tempfile::tempdir().unwrap();
     let (tables, mut control) = left_behind(dir.path()).await;
     let old = Version { number: 0, ..version(1) };
-    super::super::disk::save(dir.path(), old, &Cluster::default()).unwrap();
+    super::super::disk::Saver::new(dir.path()).save(old, &Arc::default()).unwrap();
     let before = writes(&tables);
     let agent = Agent::start(dir.path(), Some(control.source()), tables.clone());
     assert_eq!(control.hello().await.applied, Some(old));

@@ -1,8 +1,7 @@
-use std::sync::Arc;
-
 use fairway_datapath::common::family::{v4, v6};
 use fairway_datapath::common::{Family, UDP};
 use fairway_proto::model::ObjectName;
+use imbl::OrdMap;
 
 use super::*;
 use crate::pods::PodEntry;
@@ -36,7 +35,7 @@ pub(in super::super) fn event() -> Event {
 pub(in super::super) fn names() -> Directory {
     let name =
         ServicePortName { service: ObjectName::new("default", "web"), port: "http".into(), protocol: TCP };
-    let state = SyncState { service_ids: Arc::new([(name, 12)].into()), ..SyncState::default() };
+    let state = SyncState { service_ids: OrdMap::unit(name, 12), ..SyncState::default() };
     let client = PodEntry {
         namespace: "default".into(),
         name: "client".into(),
