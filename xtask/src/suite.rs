@@ -30,8 +30,14 @@ pub(crate) enum Suite {
     Matrix,
 }
 
-const FAIRWAY: &str = "fairway";
-const NFTABLES: &str = "nftables";
+/// Who serves the cells of the matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    #[default]
+    Fairway,
+    /// The kernel, by the rules that kube-proxy writes in its nftables mode
+    Nftables,
+}
 
 /// Which cells of the matrix, and of whom.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,9 +48,9 @@ pub(crate) struct Cells {
     /// Of the matrix, only this protocol
     #[arg(long, value_parser = ["tcp", "udp", "sctp"])]
     proto: Option<String>,
-    /// Who serves the cells of the matrix: `nftables` is the kernel, by the rules that kube-proxy writes
-    #[arg(long, value_parser = [FAIRWAY, NFTABLES], default_value = FAIRWAY)]
-    peer: String,
+    /// Who serves the cells of the matrix
+    #[arg(long, value_enum, default_value_t)]
+    peer: Peer,
     /// All cells of the matrix, instead of those that differ from one another the most
     #[arg(long)]
     full: bool,
@@ -55,13 +61,28 @@ impl Cells {
         let family = self.family.iter().flat_map(|family| ["--family", family]);
         let proto = self.proto.iter().flat_map(|proto| ["--proto", proto]);
         let full = self.full.then_some("--full");
-        let peer = ["--peer", &self.peer];
+        let peer = match self.peer {
+            Peer::Fairway => None,
+            Peer::Nftables => Some(["--peer", "nftables"]),
+        };
+        let peer = peer.into_iter().flatten();
         ["--", "--matrix"].into_iter().chain(peer).chain(family).chain(proto).chain(full).collect()
+    }
+
+    /// The short form of the matrix against kube-proxy: datagrams that nobody answers would make it long.
+    fn short_peer() -> Self {
+        Self { peer: Peer::Nftables, proto: Some("tcp".into()), ..Self::default() }
+    }
+
+    /// What the suite is called in messages.
+    fn name_of(&self, suite: Suite) -> String {
+        let is_peer = suite == Suite::Matrix && self.peer == Peer::Nftables;
+        suite.name().to_owned() + if is_peer { " (peer nftables)" } else { "" }
     }
 
     /// Installs what a peer is made of.
     fn install(&self) -> Result<()> {
-        if self.peer == NFTABLES {
+        if self.peer == Peer::Nftables {
             setup::apt::install(&["nftables"], "the matrix's peer is a set of its rules")?;
         }
         Ok(())
@@ -69,7 +90,7 @@ impl Cells {
 
     /// A part of the matrix says nothing about the rest, and a peer nothing about Fairway.
     fn is_whole(&self) -> bool {
-        self.proto.is_none() && self.family.is_none() && self.peer != NFTABLES
+        self.proto.is_none() && self.family.is_none() && self.peer == Peer::Fairway
     }
 }
 
@@ -119,7 +140,8 @@ impl Suite {
 
 /// Runs the suites, all of them when none is named. The total is the last line, also when tests failed.
 pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
-    let suites = if suites.is_empty() { Suite::value_variants() } else { suites };
+    let all = suites.is_empty();
+    let suites = if all { Suite::value_variants() } else { suites };
     if !sh::is_root() && suites.iter().any(|suite| suite.needs_root()) {
         bail!(
             "all suites but `unit` load BPF programs and need root: run this as root, or `./x test --suite unit`"
@@ -128,13 +150,21 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     setup::toolchain()?;
     cells.install()?;
     binaries::build(false)?;
+    let mut runs: Vec<(Suite, Cells)> = suites.iter().map(|suite| (*suite, cells.clone())).collect();
+    if all && cells.peer == Peer::Fairway {
+        let peer = Cells::short_peer();
+        match peer.install() {
+            Ok(()) => runs.push((Suite::Matrix, peer)),
+            Err(error) => sh::say(format_args!("the matrix's peer is left out: {error:#}")),
+        }
+    }
     let mut total = Tally::default();
-    for suite in suites {
+    for (suite, cells) in runs {
         let mut run = Run::start();
-        total += run_one(*suite, cells, &mut run)?;
+        total += run_one(suite, &cells, &mut run)?;
         run.end();
-        sh::say(format_args!("suite {} took {} s", suite.name(), run.seconds));
-        if *suite != Suite::Matrix || cells.is_whole() {
+        sh::say(format_args!("suite {} took {} s", cells.name_of(suite), run.seconds));
+        if suite != Suite::Matrix || cells.is_whole() {
             // Read again each time: another run may have ended meanwhile.
             let mut results = Results::load()?.unwrap_or_default();
             results.suites.insert(suite.name().into(), run);
@@ -147,7 +177,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
 
 /// Runs one suite and shows what it prints. One that breaks, or runs nothing, counts as a failed test.
 fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
-    let name = suite.name();
+    let name = cells.name_of(suite);
     sh::say(format_args!("suite {name}"));
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
