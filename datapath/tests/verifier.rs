@@ -77,7 +77,7 @@ fn load(pins: &Path, trace: u32) -> aya::Ebpf {
 fn every_program_stays_below_the_verifiers_limits_with_and_without_tracing() {
     assert!(nix::unistd::geteuid().is_root(), "needs root: run `sudo ./x test --suite packet`");
     let pins = Pins(format!("/sys/fs/bpf/fwtest-{}-verifier", std::process::id()).into());
-    println!("{:14}{:>6}{:>14}  stack of each function", "program", "trace", "instructions");
+    println!("{:14}{:>6}{:>14}{:>8}  stack of each function", "program", "trace", "instructions", "ms");
     for trace in [0, 1] {
         let maps = pins.0.join("v1");
         std::fs::create_dir_all(&maps).unwrap();
@@ -86,7 +86,8 @@ fn every_program_stays_below_the_verifiers_limits_with_and_without_tracing() {
             let log = verdict(object.program_mut(name).unwrap());
             let instructions = number(&log, "processed ");
             let stack = log.lines().find_map(|line| line.strip_prefix("stack depth ")).unwrap();
-            println!("{name:14}{:>6}{instructions:>14}  {stack}", if trace == 1 { "on" } else { "off" });
+            let (on, ms) = (if trace == 1 { "on" } else { "off" }, number(&log, "verification time ") / 1000);
+            println!("{name:14}{on:>6}{instructions:>14}{ms:>8}  {stack}");
             assert!(instructions < INSTRUCTIONS, "{name}: {instructions} instructions");
             // The kernel itself adds them up along every chain of calls.
             for depth in stack.split(['+', ' ']).filter_map(|depth| depth.parse::<u32>().ok()) {
