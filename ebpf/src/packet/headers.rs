@@ -4,11 +4,13 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use fairway_common::{Reason, TCP, UDP};
 
-use super::{ETHERNET, length, read};
+use super::{ETHERNET, bounded, length, read};
 use crate::ip::Ip;
 
 /// Most IPv6 extension headers that are walked.
 const EXTENSIONS: usize = 6;
+/// Where a transport header may stand: more options than the linear part can hold are no plain packet.
+const LINEAR: u32 = 0x3ff;
 
 /// A family's way from the IP header to the transport header.
 pub trait Parse: Ip {
@@ -128,9 +130,12 @@ impl Parse for fairway_common::V6 {
 #[inline(never)]
 fn extensions(skb: *mut __sk_buff, first: u8, start: usize) -> u64 {
     let mut protocol = first;
-    let mut offset = start;
+    let mut offset = start as u32;
     let mut bits = 0u8;
     for _ in 0..EXTENSIONS {
+        // Bounded anew each time: so the verifier sees one state where the ways of all header types meet.
+        let Some(here) = bounded(offset, 0, LINEAR) else { return u64::MAX };
+        offset = here;
         let mut header = [0u8; 4];
         let unit = match protocol {
             // Hop-by-hop options, routing, destination options; authentication counts in words.
@@ -140,29 +145,24 @@ fn extensions(skb: *mut __sk_buff, first: u8, start: usize) -> u64 {
             _ => break,
         };
         // SAFETY: the helper checks the bounds.
-        if unsafe { bpf_skb_load_bytes(skb.cast(), offset as u32, header.as_mut_ptr().cast(), 4) } != 0 {
+        if unsafe { bpf_skb_load_bytes(skb.cast(), offset, header.as_mut_ptr().cast(), 4) } != 0 {
             return u64::MAX;
         }
         protocol = header[0];
-        offset += match unit {
-            8 => (header[1] as usize + 1) * 8,
-            4 => (header[1] as usize + 2) * 4,
-            _ => {
-                bits |= FRAGMENT;
-                // Thirteen bits of offset, then three of flags.
-                if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
-                    bits |= HEADLESS;
-                }
-                8
+        if unit == 0 {
+            bits |= FRAGMENT;
+            offset += 8;
+            // Thirteen bits of offset, then three of flags.
+            if u16::from_be_bytes([header[2], header[3]]) & 0xfff8 != 0 {
+                bits |= HEADLESS;
+                break;
             }
-        };
-        if bits & HEADLESS != 0 {
-            break;
+        } else {
+            offset += (header[1] as u32) * unit + 8;
         }
     }
-    // More options than the linear part can hold are no plain packet.
-    if offset > 0x3ff {
-        return u64::MAX;
+    match bounded(offset, 0, LINEAR) {
+        Some(offset) => (offset as u64) << 16 | (bits as u64) << 8 | protocol as u64,
+        None => u64::MAX,
     }
-    (offset as u64) << 16 | (bits as u64) << 8 | protocol as u64
 }
