@@ -1,8 +1,9 @@
 //! Connections that are translated on the wire: found, recorded, with a source port of their own where needed.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{
-    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release,
+    bpf_skc_lookup_tcp,
 };
 use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
@@ -136,10 +137,9 @@ pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Res
         service: packet.service,
         backend,
     };
-    let translates_source = to.source != packet.tuple.source;
     // One key for all: kernels before 6.8 count stacks in steps of 32 bytes, and there is none to spare.
     let mut key = to.reversed();
-    claim(packet, &mut key, &entry, translates_source)?;
+    claim(packet, &mut key, &entry)?;
     to.source_port = key.destination_port;
     entry.to = *to;
     entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
@@ -163,41 +163,32 @@ pub fn translates<A: Ip>(address: &A) {
     }
 }
 
+/// What [`attempt`] works on.
+struct Claim<'a, A: 'static> {
+    skb: *mut __sk_buff,
+    /// The key of the replies, whose destination port changes until it is free.
+    key: &'a mut Tuple<A>,
+    reply: &'a Entry<A>,
+    /// How the key is to be inserted.
+    found: u64,
+}
+
 /// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
 #[inline(always)]
-fn claim<A: Ip>(
-    packet: &Packet<A>,
-    key: &mut Tuple<A>,
-    reply: &Entry<A>,
-    translates_source: bool,
-) -> Result<(), Reason> {
-    let mut found = BUSY;
-    for attempt in 0..limits::PORT_TRIES {
-        if attempt > 0 || translates_source {
-            key.destination_port = port();
-        }
-        if translates_source && listens(packet, key) {
-            continue;
-        }
-        found = match get(&*key) {
-            None => BPF_NOEXIST as u64,
-            // SAFETY: a live entry, compared at once.
-            Some(entry) if unsafe { (*entry).to == reply.to || abandoned(&*entry) } => 0,
-            Some(_) => BUSY,
-        };
-        if found != BUSY {
-            break;
-        }
-    }
-    if found == BUSY {
+fn claim<A: Ip>(packet: &Packet<A>, key: &mut Tuple<A>, reply: &Entry<A>) -> Result<(), Reason> {
+    let mut claim = Claim { skb: packet.skb, key, reply, found: BUSY };
+    let step: extern "C" fn(u32, *mut Claim<'_, A>) -> i64 = attempt::<A>;
+    // SAFETY: the callback gets this very structure, which outlives the call.
+    unsafe { bpf_loop(limits::PORT_TRIES, step as *mut _, (&raw mut claim).cast(), 0) };
+    if claim.found == BUSY {
         return Err(Reason::SourcePortsExhausted);
     }
-    match put(&*key, reply, found) {
+    match put(&*claim.key, reply, claim.found) {
         Ok(()) => Ok(()),
         // Another CPU was faster: with another packet of this connection, or with another one, and the client tries
         // again.
         // SAFETY: a live entry, compared at once.
-        Err(TAKEN) => match get(&*key) {
+        Err(TAKEN) => match get(&*claim.key) {
             Some(entry) if unsafe { (*entry).to == reply.to } => Ok(()),
             _ => Err(Reason::SourcePortsExhausted),
         },
@@ -205,12 +196,32 @@ fn claim<A: Ip>(
     }
 }
 
+/// Tries one port. 1: it is the one, and no other is tried.
+extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
+    // SAFETY: what `claim` gave to the loop.
+    let claim = unsafe { &mut *claim };
+    let translates_source = claim.key.destination != claim.reply.to.destination;
+    if index > 0 || translates_source {
+        claim.key.destination_port = port();
+    }
+    if translates_source && listens(claim.skb, claim.key) {
+        return 0;
+    }
+    claim.found = match get(&*claim.key) {
+        None => BPF_NOEXIST as u64,
+        // SAFETY: a live entry, compared at once.
+        Some(entry) if unsafe { (*entry).to == claim.reply.to || abandoned(&*entry) } => 0,
+        Some(_) => return 0,
+    };
+    1
+}
+
 /// Whether a socket of the node waits for packets like these replies: its port is not free (S78).
 #[inline(always)]
-fn listens<A: Ip>(packet: &Packet<A>, reply: &Tuple<A>) -> bool {
+fn listens<A: Ip>(skb: *mut __sk_buff, reply: &Tuple<A>) -> bool {
     // Addresses and ports stand as in `struct bpf_sock_tuple`.
     let tuple = (&raw const *reply).cast_mut().cast();
-    let (skb, size) = (packet.skb.cast(), 2 * size_of::<A>() as u32 + 4);
+    let (skb, size) = (skb.cast(), 2 * size_of::<A>() as u32 + 4);
     // SAFETY: the tuple is at least as long as its size says; a socket that was found is given back at once.
     unsafe {
         let socket = if reply.protocol == UDP {
