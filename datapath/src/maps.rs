@@ -236,6 +236,7 @@ fn kind(info: &KernelMap) -> &'static str {
         Ok(MapType::Array) => "array",
         Ok(MapType::PerCpuArray) => "percpu-array",
         Ok(MapType::RingBuf) => "ring",
+        Ok(MapType::LpmTrie) => "lpm-trie",
         _ => "other",
     }
 }
