@@ -24,7 +24,7 @@ use crate::resolve::LocalNode;
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
 pub(super) const BURST: Duration = Duration::from_millis(10);
 /// How often the tables are compared with what was written.
-const AUDIT_EVERY: Duration = Duration::from_secs(60);
+const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
 /// A state of the cluster that may be served.
 #[derive(Clone)]

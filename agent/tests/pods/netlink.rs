@@ -105,3 +105,22 @@ fn addresses_and_default_routes_are_found_and_their_changes_told() {
         assert!(netlink.addresses(&interfaces).await.unwrap().contains(&"198.51.100.7".parse().unwrap()));
     });
 }
+
+// S30
+#[test]
+fn link_local_addresses_are_none_of_the_nodes_even_where_they_come_first() {
+    let world = World::new();
+    world.ip("node", "link add up0 type veth peer name far0");
+    for device in ["up0", "far0"] {
+        world.ip("node", &format!("link set {device} up"));
+    }
+    for address in ["169.254.9.9/16", "fe80::9/64 nodad", "198.51.100.1/24", "2001:db8:5::1/64 nodad"] {
+        let (address, nodad) = address.split_once(' ').unwrap_or((address, ""));
+        world.ip("node", format!("address add {address} dev up0 {nodad}").trim());
+    }
+    world.on_node(async || {
+        let netlink = Netlink::connect().unwrap();
+        let wanted: Vec<IpAddr> = vec!["198.51.100.1".parse().unwrap(), "2001:db8:5::1".parse().unwrap()];
+        assert_eq!(netlink.addresses(&["up0".to_owned()]).await.unwrap(), wanted);
+    });
+}

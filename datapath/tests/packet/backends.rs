@@ -135,7 +135,7 @@ fn other_flows_do_not_move_with_one_backend() {
                 .redirects(frame.clone().between(pod, other).hop([ETH0, NODE2]))
                 .counts(Translated),
         );
-        let plain = world.frame(pod, gone);
+        let plain = world.frame(world.pod(1, 4001), gone);
         world.row(row("not by a Service", FROM_POD, &plain));
     });
 }

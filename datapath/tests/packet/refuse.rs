@@ -5,7 +5,7 @@ use fairway_common::conntrack::tcp;
 use fairway_common::{TCP, UDP};
 
 use crate::frame::{Body, ETHERNET, Extra};
-use crate::table::{FROM_NETWORK, FROM_POD, TO_NETWORK, raw, row};
+use crate::table::{FROM_NETWORK, FROM_POD, TO_NETWORK, TO_POD, raw, row};
 use crate::world::{each, each_family};
 
 const HOOKS: [&str; 3] = [FROM_POD, FROM_NETWORK, TO_NETWORK];
@@ -41,6 +41,25 @@ fn tcp_to_a_service_without_endpoint_is_reset() {
             }
         }
         world.expect_tracked(&[]);
+    });
+}
+
+// S34: an answer goes in by the pod's own device.
+#[test]
+fn an_answer_of_fairways_own_passes_the_program_in_front_of_the_pod() {
+    each(|world| {
+        let (client, service) = (world.pod(1, 4000), world.service(1));
+        // A connection that was translated before, whose Service has lost its endpoints, and a new one.
+        world.put(service, &[world.pod(2, 8080)], &[], 0);
+        world.run(FROM_POD, &world.frame(client, service).build());
+        world.put(service, &[], &[], 0);
+        for port in [4001, 4002] {
+            let (verdict, answer) = world.run(FROM_POD, &world.frame(world.pod(1, port), service).build());
+            assert_eq!(verdict, 7, "sent back");
+            let before = answer.clone();
+            let device = world.devices[1];
+            assert_eq!(world.run_at(TO_POD, device, &answer), (-1, before), "untouched, and left alone");
+        }
     });
 }
 

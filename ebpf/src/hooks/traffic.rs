@@ -129,6 +129,8 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
         Some(frontend) if D::SIDE == Side::Inside || frontend.flags & Frontend::INSIDE_ONLY == 0 => {
             connect::<D, A>(packet, &frontend)
         }
+        // Neither of a process of the node: what was translated at its device goes out by it once more.
+        _ if known && D::SHORTCUT && conntrack::shadowed(packet) => aside::<D, A>(packet),
         _ => plain::<D, A>(packet, pod),
     }
 }
@@ -215,12 +217,23 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
-    conntrack::create(packet, &mut to, choice.id)?;
+    conntrack::create(packet, &mut to, choice.id, 0)?;
     conntrack::translates(&to.destination);
     conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     packet.rewrite(&to)?;
     report::packet(D::HOOK, reason, packet);
+    Ok(Next::Send)
+}
+
+/// A connection to a backend itself, from the port from which its client has one by a Service: another source port tells
+/// their replies apart (S49).
+#[inline(always)]
+fn aside<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
+    let mut to = packet.tuple;
+    conntrack::create(packet, &mut to, 0, flags::ASIDE)?;
+    packet.rewrite(&to)?;
+    report::packet(D::HOOK, Reason::Translated, packet);
     Ok(Next::Send)
 }
 

@@ -84,11 +84,24 @@ fn put<A: Ip>(tuple: &Tuple<A>, entry: &Entry<A>, flags: u64) -> Result<(), i32>
     A::overflow().insert(tuple, entry, flags)
 }
 
+/// Whether the replies to a new packet that nobody translates would be taken for those of a connection by a Service
+/// between the same two ends (S49). One that the node's own stack sent in again shows the Service's address.
+#[inline(never)]
+pub fn shadowed<A: Ip>(packet: &Packet<A>) -> bool {
+    let tuple = &packet.tuple;
+    if tuple.protocol != UDP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
+        return false;
+    }
+    let Some(entry) = get(&tuple.reversed()) else { return false };
+    // SAFETY: a live entry, looked at once.
+    unsafe { (*entry).flags & flags::REPLY != 0 && (*entry).to.source != tuple.source }
+}
+
 /// Whether the client's backend is no longer there for it: a UDP flow, unlike a TCP connection, goes on with another one
 /// (S54 to S59).
 #[inline(always)]
 fn moved<A: Ip>(entry: &Entry<A>) -> bool {
-    if entry.flags & flags::REPLY != 0 {
+    if entry.flags & (flags::REPLY | flags::ASIDE) != 0 {
         return false;
     }
     A::backends().get(entry.backend).is_none_or(|backend| {
@@ -122,11 +135,16 @@ fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
 }
 
 /// Records a new connection: its packets become `to`, whose source port may change on the way, since the key of the
-/// replies must be nobody else's.
+/// replies must be nobody else's. `marks` of [`flags`] are noted at the original direction.
 ///
 /// A function of its own: only the first packet of a connection pays for it, and its stack is its own.
 #[inline(never)]
-pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Result<(), Reason> {
+pub fn create<A: Ip>(
+    packet: &Packet<A>,
+    to: &mut Tuple<A>,
+    backend: u32,
+    marks: u32,
+) -> Result<(), Reason> {
     if to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
@@ -142,7 +160,7 @@ pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Res
     claim(packet, &mut key, &entry)?;
     to.source_port = key.destination_port;
     entry.to = *to;
-    entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
+    entry.flags = marks | observe(packet.tuple.protocol, packet.tcp_flags);
     if put(&packet.tuple, &entry, 0).is_err() {
         let _ = A::conntrack().remove(&key);
         return Err(Reason::ConntrackFull);

@@ -6,10 +6,12 @@
 
 mod affinity;
 mod behaviour;
+mod bpf;
 mod datagrams;
 mod health;
 mod lifecycle;
 mod matrix;
+mod node;
 mod outage;
 mod own;
 mod packets;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 
 use crate::world::World;
-use crate::{affinity, behaviour, datagrams, health, lifecycle, outage, packets, programs, settings};
+use crate::{affinity, behaviour, datagrams, health, lifecycle, node, outage, packets, programs, settings};
 
 /// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
 pub(crate) type Trial = (&'static str, for<'a> fn(&'a World) -> BoxFuture<'a, anyhow::Result<()>>);
 
 /// All tables, in the order in which they run.
-pub(crate) const ROOMS: [&[Trial]; 9] = [
+pub(crate) const ROOMS: [&[Trial]; 10] = [
     behaviour::TRIALS,
     settings::TRIALS,
     lifecycle::TRIALS,
@@ -19,6 +19,7 @@ pub(crate) const ROOMS: [&[Trial]; 9] = [
     datagrams::TRIALS,
     affinity::TRIALS,
     health::TRIALS,
+    node::TRIALS,
     programs::TRIALS,
     outage::TRIALS,
 ];
