@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::model::{ObjectName, Service, ServiceType, TrafficPolicy};
+use imbl::OrdMap;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -62,9 +63,11 @@ impl Open {
 pub(super) async fn keep(mut health: Health, state: &watch::Sender<Arc<SyncState>>, stop: CancellationToken) {
     let answers = watch::Sender::new(Arc::new(Answers::new()));
     let mut open: BTreeMap<SocketAddr, Open> = BTreeMap::new();
+    let mut asking = Asking::default();
     loop {
         let latest = health.state.borrow_and_update().clone();
-        let (now, mut problems) = wanted(&latest);
+        asking.look(&latest.cluster.services);
+        let (now, mut problems) = wanted(&latest, &asking.those);
         let sockets: BTreeSet<SocketAddr> = addresses(&latest)
             .into_iter()
             .flat_map(|address| now.keys().map(move |port| SocketAddr::new(address, *port)))
@@ -104,17 +107,31 @@ fn port(service: &Service) -> Option<u16> {
     (local && service.service_type == ServiceType::LoadBalancer).then_some(service.health_check_node_port)?
 }
 
+/// The Services that ask for a port. Endpoints change far more often than Services do.
+#[derive(Default)]
+struct Asking {
+    all: OrdMap<ObjectName, Arc<Service>>,
+    those: Vec<(Arc<Service>, u16)>,
+}
+
+impl Asking {
+    fn look(&mut self, services: &OrdMap<ObjectName, Arc<Service>>) {
+        if !self.all.ptr_eq(services) {
+            self.all = services.clone();
+            self.those = services.values().filter_map(|it| Some((it.clone(), port(it)?))).collect();
+        }
+    }
+}
+
 /// What each port is to answer, and which Services have to do without.
-fn wanted(state: &SyncState) -> (Answers, Vec<String>) {
+fn wanted(state: &SyncState, asking: &[(Arc<Service>, u16)]) -> (Answers, Vec<String>) {
     let (mut answers, mut problems) = (Answers::new(), Vec::new());
-    let services: Vec<(&Service, u16)> =
-        state.cluster.services.values().filter_map(|it| Some((&**it, port(it)?))).collect();
-    if services.is_empty() {
+    if asking.is_empty() {
         return (answers, problems);
     }
     let endpoints = Endpoints::new(&state.cluster, &state.node);
-    for (service, port) in services {
-        if let Some(first) = answers.get(&port) {
+    for (service, port) in asking {
+        if let Some(first) = answers.get(port) {
             let (loser, winner) = (&service.name, &first.service);
             problems.push(format!(
                 "Service `{loser}` has no health check port: `{winner}` has {port}; change one of the two"
@@ -122,7 +139,7 @@ fn wanted(state: &SyncState) -> (Answers, Vec<String>) {
             continue;
         }
         let (v4, v6) = endpoints.ready_here(&service.name);
-        answers.insert(port, Answer { service: service.name.clone(), v4, v6 });
+        answers.insert(*port, Answer { service: service.name.clone(), v4, v6 });
     }
     (answers, problems)
 }
