@@ -1,6 +1,5 @@
 //! The loop: events of the stream and of the node in, syncs out.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -58,7 +57,7 @@ pub(super) struct Serving<T> {
     repairs: Arc<Repairs>,
     saved: watch::Sender<disk::Latest>,
     saver: JoinHandle<()>,
-    state_dir: PathBuf,
+    begun: Arc<disk::Begun>,
     /// The kernel serves a later state than `accepted`, which came from the disk.
     hands_off: bool,
     /// When the next sync is due, and since when it is waited for.
@@ -73,17 +72,19 @@ impl<T: Tables + Send + 'static> Serving<T> {
         options: Options,
         stop: CancellationToken,
     ) -> Result<Self, T::Error> {
+        // Both may be large: at the same time.
+        let state_dir = options.state_dir.clone();
+        let last = tokio::task::spawn_blocking(move || disk::last(&state_dir));
         let engine = Engine::open(tables, options.limits)?;
-        let accepted = disk::last(&options.state_dir).map(|(version, cluster)| {
+        let accepted = last.await.unwrap_or_default().map(|(version, cluster)| {
             info!(services = cluster.services.len(), "serving the last state from disk");
             Accepted { version, cluster, origin: Origin::Disk }
         });
-        let behind = accepted.as_ref().is_some_and(|last| disk::is_behind(&options.state_dir, last.version));
+        let begun = Arc::new(disk::Begun::new(&options.state_dir));
+        let behind = accepted.as_ref().is_some_and(|last| begun.is_after(last.version));
         let hands_off = engine.serves() && behind;
         if hands_off {
-            info!(
-                "the kernel serves a later state than the disk has, and keeps it until the control plane speaks"
-            );
+            info!("the kernel's state is later than the disk's, and stays until the control plane speaks");
         }
         let (answer, answers) = watch::channel(None);
         let (applied, applieds) = watch::channel(accepted.as_ref().map(|accepted| accepted.version));
@@ -129,7 +130,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             about_node_base: base,
             saved,
             saver,
-            state_dir: options.state_dir,
+            begun,
             hands_off,
             due: None,
             last_sync: None,
@@ -173,8 +174,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
         });
         let Ok((engine, audited)) = done.await else {
             error!("the tables could not be compared; the agent stops, and what is in force stays");
-            self.stop.cancel();
-            return;
+            return self.stop.cancel();
         };
         self.engine = Some(engine);
         match audited {
@@ -290,22 +290,21 @@ impl<T: Tables + Send + 'static> Serving<T> {
             self.metrics.nothing_to_do();
             return;
         };
-        let Some(mut engine) = self.engine.take() else {
-            return;
-        };
+        let Some(mut engine) = self.engine.take() else { return };
         let node = self.local_node(&accepted.cluster);
         let started = Instant::now();
         let (version, cluster) = (accepted.version, accepted.cluster.clone());
         let for_sync = node.clone();
-        let state_dir = self.state_dir.clone();
+        let begun = self.begun.clone();
         let hands_off = self.hands_off;
         let done = tokio::task::spawn_blocking(move || {
             let outcome = if hands_off {
                 engine.look(&cluster, &for_sync)
             } else {
-                if let Err(error) = disk::begin(&state_dir, version) {
-                    let dir = state_dir.display();
-                    warn!("`{dir}`: {error}; after a crash an older state may be served for a moment");
+                if let Err(error) = begun.set(version) {
+                    warn!(
+                        "the state directory: {error}; after a crash an older state may be served for a moment"
+                    );
                 }
                 engine.sync(&cluster, &for_sync)
             };
