@@ -73,9 +73,6 @@ pub mod flags {
     pub const RST: u32 = 1 << 3;
     /// A TCP segment without SYN, or any UDP packet, was seen in this direction.
     pub const DATA: u32 = 1 << 4;
-    /// No connection to a Service: one to a backend itself, whose replies would have been taken for those of such a
-    /// connection between the same two ends (S49).
-    pub const ASIDE: u32 = 1 << 5;
 }
 
 /// Flags of the TCP header.

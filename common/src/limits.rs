@@ -30,6 +30,8 @@ pub const EVENT_BYTES: u32 = 1 << 20;
 pub const RUN: u32 = 65_536;
 /// How often a free SNAT port is looked for before a connection is refused.
 pub const PORT_TRIES: u32 = 32;
+/// The first source port that says nothing about who uses it (RFC 6335, 6).
+pub const PRIVILEGED: u16 = 1024;
 /// How long a UDP socket that is not connected keeps its backend after a datagram, in seconds (S62).
 pub const SOCKET_SECONDS: u32 = 120;
 /// How long a source port rests after its connection has closed, in ticks of connection tracking.

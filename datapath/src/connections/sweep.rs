@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fairway_common::conntrack::{Entry, Tuple, flags};
+use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::{Family, UDP};
 
 use super::pairs::{Keyed, Pair, pairs};
@@ -43,7 +43,7 @@ pub(super) fn over<A: Family>(
         let kept = if pressed { timeouts.pressed(state, protocol) } else { timeouts.of(state, protocol) };
         if pair.idle(now) > kept {
             Some(Why::Silent)
-        } else if protocol == UDP && pair.original.flags & flags::ASIDE == 0 && gone(pair.original) {
+        } else if protocol == UDP && gone(pair.original) {
             Some(Why::Stale)
         } else {
             None

@@ -28,7 +28,7 @@ fn replaced(world: &mut World, flags: u16) -> [SocketAddr; 2] {
     let service = world.id;
     let value = fairway_common::service::Frontend { inside: run, service, ..Default::default() };
     world.put_frontend(world.service(1), value);
-    world.row(sends(world, "first", 4000, old, ServiceNew));
+    world.row(sends(world, "first", 400, old, ServiceNew));
     world.set_backend(run.first, old, flags);
     world.put(world.service(1), &[new], &[], 0);
     [old, new]
@@ -40,10 +40,10 @@ fn a_udp_flow_moves_when_its_backend_is_gone() {
     each_family(UDP, |world| {
         let [old, new] = replaced(world, GONE);
         world.rows([
-            sends(world, "moves", 4000, new, ServiceNew),
-            sends(world, "stays there", 4000, new, Translated),
+            sends(world, "moves", 400, new, ServiceNew),
+            sends(world, "stays there", 400, new, Translated),
         ]);
-        let pod = world.pod(1, 4000);
+        let pod = world.pod(1, 400);
         let late = world.frame(old, pod);
         world.row(
             row("a late reply of the old backend", FROM_NETWORK, &late)
@@ -59,14 +59,14 @@ fn a_udp_flow_whose_service_has_no_backend_is_refused_until_there_is_one() {
     each_family(UDP, |world| {
         replaced(world, GONE);
         world.put(world.service(1), &[], &[], 0);
-        let frame = world.frame(world.pod(1, 4000), world.service(1));
+        let frame = world.frame(world.pod(1, 400), world.service(1));
         let [sender, receiver] = frame.link;
         let size = if world.v4 { 28 } else { 48 };
         let answer = world.frame(world.service(1), world.pod(1, 0)).link([receiver, sender]).id(0);
         let answer = answer.body(Body::Unreachable).payload(&frame.build()[14..14 + size]);
         world.row(row("nobody", FROM_POD, &frame).redirects(answer).counts(Reason::NoBackend));
         world.put(world.service(1), &[world.remote(3, 8080)], &[], 0);
-        world.row(sends(world, "a new one", 4000, world.remote(3, 8080), ServiceNew));
+        world.row(sends(world, "a new one", 400, world.remote(3, 8080), ServiceNew));
     });
 }
 
@@ -76,9 +76,9 @@ fn a_udp_flow_stays_with_a_backend_that_still_serves() {
     each_family(UDP, |world| {
         let [old, new] = replaced(world, DRAINING);
         world.rows([
-            sends(world, "stays", 4000, old, Translated),
-            sends(world, "another client", 4001, new, ServiceNew),
-            sends(world, "stays still", 4000, old, Translated),
+            sends(world, "stays", 400, old, Translated),
+            sends(world, "another client", 401, new, ServiceNew),
+            sends(world, "stays still", 400, old, Translated),
         ]);
     });
 }
@@ -91,11 +91,11 @@ fn a_tcp_connection_keeps_its_backend_whatever_becomes_of_it() {
             world.begin(world.v4, world.protocol);
             let [old, new] = replaced(world, flags);
             world.rows([
-                sends(world, "stays", 4000, old, Translated),
-                sends(world, "another client", 4001, new, ServiceNew),
+                sends(world, "stays", 400, old, Translated),
+                sends(world, "another client", 401, new, ServiceNew),
             ]);
             world.put(world.service(1), &[], &[], 0);
-            world.row(sends(world, "S38: stays without any endpoint", 4000, old, Translated));
+            world.row(sends(world, "S38: stays without any endpoint", 400, old, Translated));
         }
     });
 }
@@ -115,7 +115,7 @@ fn a_udp_flow_moves_when_its_backends_id_is_anothers() {
             // The flow's backend is the first one that was written.
             world.id = service;
             world.set_backend(1, at, 0);
-            world.row(sends(world, name, 4000, new, ServiceNew));
+            world.row(sends(world, name, 400, new, ServiceNew));
         }
     });
 }
@@ -124,7 +124,7 @@ fn a_udp_flow_moves_when_its_backends_id_is_anothers() {
 #[test]
 fn other_flows_do_not_move_with_one_backend() {
     each(|world| {
-        let [pod, gone, other] = [world.pod(1, 4000), world.remote(1, 8080), world.remote(1, 9090)];
+        let [pod, gone, other] = [world.pod(1, 400), world.remote(1, 8080), world.remote(1, 9090)];
         world.put(world.service(2), &[other], &[], 0);
         let frame = world.frame(pod, world.service(2));
         world.run(FROM_POD, &frame.build());
@@ -135,7 +135,7 @@ fn other_flows_do_not_move_with_one_backend() {
                 .redirects(frame.clone().between(pod, other).hop([ETH0, NODE2]))
                 .counts(Translated),
         );
-        let plain = world.frame(world.pod(1, 4001), gone);
+        let plain = world.frame(world.pod(1, 401), gone);
         world.row(row("not by a Service", FROM_POD, &plain));
     });
 }
@@ -144,7 +144,7 @@ fn other_flows_do_not_move_with_one_backend() {
 #[test]
 fn segments_out_of_the_window_never_leave_untranslated() {
     each_family(TCP, |world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         world.run(FROM_POD, &world.frame(pod, service).build());
         for (sequence, acknowledgment) in [(0, 0), (u32::MAX, 5), (1 << 31, 1 << 31)] {
@@ -163,7 +163,7 @@ fn segments_out_of_the_window_never_leave_untranslated() {
 #[test]
 fn a_connection_goes_on_after_a_spurious_reset() {
     each_family(TCP, |world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         world.run(FROM_POD, &world.frame(pod, service).build());
         let other = world.remote(2, 8080);
@@ -175,7 +175,7 @@ fn a_connection_goes_on_after_a_spurious_reset() {
                     .redirects(back.clone().between(service, pod).hop(World::to_pod(1)))
                     .counts(ReplyTranslated),
             );
-            world.row(sends(world, "the client", 4000, backend, Translated));
+            world.row(sends(world, "the client", 400, backend, Translated));
         }
     });
 }

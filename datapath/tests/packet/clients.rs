@@ -43,17 +43,17 @@ fn many(world: &mut World, client: SocketAddr, ports: std::ops::Range<u16>) -> B
 fn a_client_keeps_its_backend_and_others_get_their_own() {
     each(|world| {
         sticky(world, SECONDS, 0);
-        let one = many(world, world.pod(1, 0), 4000..4030);
+        let one = many(world, world.pod(1, 0), 400..430);
         assert_eq!(one.len(), 1, "one client, one backend");
         let service = world.service(1);
         let others: BTreeSet<_> = (0..30)
             .map(|n| {
-                let client = SocketAddr::new(world.remote(100 + n, 0).ip(), 4000);
+                let client = SocketAddr::new(world.remote(100 + n, 0).ip(), 400);
                 picked(world, FROM_NETWORK, client, service)
             })
             .collect();
         assert!(others.len() > 3, "{others:?}");
-        assert_eq!(many(world, world.pod(1, 0), 4030..4040), one);
+        assert_eq!(many(world, world.pod(1, 0), 430..440), one);
     });
 }
 
@@ -62,7 +62,7 @@ fn a_client_keeps_its_backend_and_others_get_their_own() {
 fn affinity_is_turned_on_and_off_while_clients_come() {
     each(|world| {
         sticky(world, 0, 0);
-        assert!(many(world, world.pod(1, 0), 4000..4030).len() > 3);
+        assert!(many(world, world.pod(1, 0), 400..430).len() > 3);
         sticky(world, SECONDS, 0);
         assert_eq!(many(world, world.pod(1, 0), 4100..4130).len(), 1);
         sticky(world, 0, 0);
@@ -84,16 +84,16 @@ fn age(world: &mut World, ticks: u32) {
 fn a_choice_is_forgotten_after_its_time_and_kept_by_new_connections_only() {
     each(|world| {
         sticky(world, SECONDS, 0);
-        let first = many(world, world.pod(1, 0), 4000..4001);
+        let first = many(world, world.pod(1, 0), 400..401);
         // Each new connection starts the time anew; the packets of an old one do not.
-        for port in 4001..4005 {
+        for port in 401..405 {
             age(world, SECONDS * 6 / 10);
             assert_eq!(many(world, world.pod(1, 0), port..port + 1), first, "refreshed");
         }
         let mut seen = BTreeSet::new();
         for port in 4100..4130 {
             age(world, SECONDS * 6 / 10);
-            let old = world.frame(world.pod(1, 4000), world.service(1)).flags(tcp::ACK);
+            let old = world.frame(world.pod(1, 400), world.service(1)).flags(tcp::ACK);
             world.run(FROM_POD, &old.build());
             age(world, SECONDS * 6 / 10);
             seen.extend(many(world, world.pod(1, 0), port..port + 1));
@@ -109,7 +109,7 @@ fn a_client_whose_backend_is_no_longer_usable_gets_another_and_stays_there() {
         for flags in [GONE, DRAINING] {
             world.begin(world.v4, world.protocol);
             let backends = sticky(world, SECONDS, 0);
-            let first = *many(world, world.pod(1, 0), 4000..4010).first().unwrap();
+            let first = *many(world, world.pod(1, 0), 400..410).first().unwrap();
             let (id, _) = *backends.iter().find(|(_, backend)| *backend == first).unwrap();
             world.set_backend(id, first, flags);
             let rest: Vec<_> =
@@ -130,15 +130,15 @@ fn a_client_whose_backend_is_no_longer_usable_gets_another_and_stays_there() {
 fn a_hashed_pick_is_the_same_for_the_same_client_and_spreads_over_clients() {
     each(|world| {
         sticky(world, 0, Frontend::HASHED);
-        let first = many(world, world.pod(1, 0), 4000..4001);
-        let spread = many(world, world.pod(1, 0), 4001..4040);
+        let first = many(world, world.pod(1, 0), 400..401);
+        let spread = many(world, world.pod(1, 0), 401..440);
         assert!(spread.len() > 8, "{spread:?}");
         world.begin(world.v4, world.protocol);
         sticky(world, 0, Frontend::HASHED);
-        assert_eq!(many(world, world.pod(1, 0), 4000..4001), first, "without any memory of it");
+        assert_eq!(many(world, world.pod(1, 0), 400..401), first, "without any memory of it");
         // With affinity the port is left out: another node picks the same backend, too.
         let mut picks = BTreeSet::new();
-        for port in 4000..4020 {
+        for port in 400..420 {
             world.begin(world.v4, world.protocol);
             sticky(world, SECONDS, Frontend::HASHED);
             picks.extend(many(world, world.pod(1, 0), port..port + 1));
@@ -170,12 +170,12 @@ fn only_clients_in_the_source_ranges_are_let_in() {
                 .redirects(frame.clone().between(client, backend).hop(World::to_pod(2)))
                 .counts(ServiceNew)
         };
-        let outside = world.remote(1, 4000);
+        let outside = world.remote(1, 400);
         world.rows([
-            passes(world, "in a range", FROM_NETWORK, world.client(4000), service),
-            passes(world, "a pod in a range", FROM_POD, world.pod(1, 4000), service),
+            passes(world, "in a range", FROM_NETWORK, world.client(400), service),
+            passes(world, "a pod in a range", FROM_POD, world.pod(1, 400), service),
             row("outside of all", FROM_NETWORK, world.frame(outside, service)).drops(SourceNotAllowed),
-            row("a pod outside of all", FROM_POD, world.frame(world.pod(2, 4000), service))
+            row("a pod outside of all", FROM_POD, world.frame(world.pod(2, 400), service))
                 .drops(SourceNotAllowed),
             passes(world, "the node port has none", FROM_NETWORK, outside, node_port),
         ]);
@@ -183,7 +183,7 @@ fn only_clients_in_the_source_ranges_are_let_in() {
             world.datapath.apply(&Op::DeleteRange { range }).unwrap();
         }
         world.row(
-            row("the ranges are gone", FROM_NETWORK, world.frame(world.client(4001), service))
+            row("the ranges are gone", FROM_NETWORK, world.frame(world.client(401), service))
                 .drops(SourceNotAllowed),
         );
     });
@@ -202,7 +202,7 @@ fn with_masquerade_all_every_connection_comes_from_the_node() {
             world.put(service, &[backend], &[backend], 0);
             for (hook, client) in [
                 (FROM_POD, world.pod(1, backend.port() + u16::from(link[1][4]))),
-                (FROM_NETWORK, world.client(4000 + u16::from(link[1][4]))),
+                (FROM_NETWORK, world.client(400 + u16::from(link[1][4]))),
             ] {
                 let frame = world.frame(client, service);
                 world.row(

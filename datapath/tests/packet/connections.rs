@@ -4,7 +4,8 @@ use fairway_common::TCP;
 use fairway_common::conntrack::{flags, tcp};
 
 use crate::table::{FROM_NETWORK, FROM_POD, row};
-use crate::world::{World, each, each_family, tracks};
+use crate::tracked::tracks;
+use crate::world::{World, each, each_family};
 
 /// A step of a connection: who speaks, the TCP flags.
 #[derive(Clone, Copy)]
@@ -15,7 +16,7 @@ enum Step {
 use Step::{Client, Server};
 
 fn speak(world: &mut World, steps: &[Step]) {
-    let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+    let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
     for step in steps {
         let (hook, frame) = match step {
             Client(flags) => (FROM_POD, world.frame(pod, service).flags(*flags)),
@@ -32,7 +33,7 @@ const BOTH: u32 = flags::SYN | flags::DATA;
 #[test]
 fn each_direction_remembers_what_it_has_seen() {
     each_family(TCP, |world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         let table: [(&[Step], u32, u32); 6] = [
             (&OPEN[..1], flags::SYN, 0),
             (&OPEN[..2], flags::SYN, flags::SYN),
@@ -60,7 +61,7 @@ fn each_direction_remembers_what_it_has_seen() {
 #[test]
 fn a_syn_on_an_ended_connection_makes_a_new_one() {
     each_family(TCP, |world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let ends: [&[Step]; 4] =
             [&CLOSE, &[Client(tcp::RST)], &[Server(tcp::RST | tcp::ACK)], &[Server(tcp::FIN | tcp::ACK)]];
@@ -77,7 +78,7 @@ fn a_syn_on_an_ended_connection_makes_a_new_one() {
 #[test]
 fn a_new_connection_from_the_same_port_may_choose_another_backend() {
     each_family(TCP, |world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[world.remote(1, 8080)], &[], 0);
         speak(world, &OPEN);
         speak(world, &CLOSE);
@@ -96,7 +97,7 @@ fn a_new_connection_from_the_same_port_may_choose_another_backend() {
 #[test]
 fn an_established_connection_outlives_its_service() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         speak(world, &OPEN);
         world.put(service, &[], &[], 0);
@@ -110,7 +111,7 @@ fn an_established_connection_outlives_its_service() {
 fn packets_between_pods_are_looked_up_only_after_a_pod_used_a_service() {
     each(|world| {
         // An entry that nobody's packets made must not be found as long as the pod is marked as plain.
-        let (pod, other, service) = (world.pod(1, 4000), world.pod(2, 8080), world.service(1));
+        let (pod, other, service) = (world.pod(1, 400), world.pod(2, 8080), world.service(1));
         let back = world.frame(other, pod);
         world.row(row("plain", FROM_POD, &back).redirects(back.clone().hop(World::to_pod(1))));
         world.put(service, &[other], &[], 0);

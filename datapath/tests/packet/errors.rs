@@ -25,7 +25,7 @@ fn lengths(world: &World) -> [usize; 3] {
 #[test]
 fn an_error_about_a_packet_to_a_backend_reaches_the_client_in_its_own_terms() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let asked = world.frame(pod, service);
         let sent = asked.clone().between(pod, backend);
@@ -67,7 +67,7 @@ fn an_error_about_a_packet_to_a_backend_reaches_the_client_in_its_own_terms() {
 #[test]
 fn an_error_about_a_packet_with_another_source_reaches_the_client() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.remote(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
         let asked = world.frame(client, node_port);
         let (_, out) = world.run(FROM_NETWORK, &asked.build());
@@ -89,7 +89,7 @@ fn an_error_about_a_packet_with_another_source_reaches_the_client() {
 #[test]
 fn an_error_of_a_local_backend_reaches_the_client_outside() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.pod(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.pod(1, 8080));
         world.put(node_port, &[], &[backend], Frontend::KEEP_CLIENT);
         let asked = world.frame(client, node_port);
         world.run(FROM_NETWORK, &asked.build());
@@ -110,7 +110,7 @@ fn an_error_of_a_local_backend_reaches_the_client_outside() {
 #[test]
 fn an_error_about_a_reply_reaches_the_backend_in_its_own_terms() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.pod(2, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.pod(2, 8080));
         world.put(service, &[backend], &[], 0);
         world.run(FROM_POD, &world.frame(pod, service).build());
         let replied = world.frame(backend, pod);
@@ -131,7 +131,7 @@ fn an_error_about_a_reply_reaches_the_backend_in_its_own_terms() {
 #[test]
 fn errors_of_the_node_itself_are_translated_where_they_leave() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.node(8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.node(8080));
         world.put(service, &[backend], &[backend], 0);
         let asked = world.frame(pod, service);
         world.run(FROM_POD, &asked.build());
@@ -143,7 +143,7 @@ fn errors_of_the_node_itself_are_translated_where_they_leave() {
                 .passes_as(about(&wanted, &asked, 1000))
                 .counts(ErrorTranslated),
         );
-        let client = world.client(4000);
+        let client = world.client(400);
         let asked = world.frame(client, service);
         world.run(FROM_NETWORK, &asked.build());
         let sent = asked.clone().between(client, backend);
@@ -168,7 +168,7 @@ fn answer(world: &World, frame: &Frame, body: Body) -> Frame {
 #[test]
 fn a_translated_packet_too_big_for_the_next_link_is_answered_with_its_mtu() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[backend], 0);
         for extra in [Extra::Nothing, Extra::Options] {
             world.begin(world.v4, world.protocol);
@@ -186,7 +186,7 @@ fn a_translated_packet_too_big_for_the_next_link_is_answered_with_its_mtu() {
                     .counts(Translated)
                     .counts(TooBig),
             ]);
-            let client = world.client(4000);
+            let client = world.client(400);
             let big = world.frame(client, service).extra(extra).payload(&[1; 3000]);
             world.run(FROM_NETWORK, &world.frame(client, service).build());
             world.row(
@@ -206,7 +206,7 @@ fn a_packet_too_big_that_may_be_cut_is_left_to_the_kernel() {
         if !world.v4 {
             return;
         }
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let frame = world.frame(pod, service).payload(&[1; 3000]).may_be_cut();
         world.row(
@@ -221,7 +221,7 @@ fn a_packet_too_big_that_may_be_cut_is_left_to_the_kernel() {
 #[test]
 fn a_translated_packet_at_the_end_of_its_time_is_answered() {
     each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[world.remote(1, 8080)], &[], 0);
         world.put(world.service(2), &[world.pod(2, 8080)], &[], 0);
         for service in [service, world.service(2)] {
@@ -239,7 +239,7 @@ fn a_translated_packet_at_the_end_of_its_time_is_answered() {
 #[test]
 fn a_translated_packet_without_a_route_is_dropped() {
     each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[world.unreachable(8080)], &[], 0);
         world.row(row("no route", FROM_POD, world.frame(pod, service)).counts(ServiceNew).drops(NoRoute));
     });
@@ -249,7 +249,7 @@ fn a_translated_packet_without_a_route_is_dropped() {
 #[test]
 fn errors_are_not_answered() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.remote(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
         let asked = world.frame(client, node_port);
         let (_, out) = world.run(FROM_NETWORK, &asked.build());

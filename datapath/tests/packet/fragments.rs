@@ -30,7 +30,7 @@ fn pieces(first: Frame) -> [Frame; 3] {
 #[test]
 fn fragments_to_a_service_and_of_its_replies_are_translated_alike() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = pieces(world.frame(pod, service));
         let reasons = [ServiceNew, FragmentTranslated, FragmentTranslated];
@@ -62,7 +62,7 @@ fn fragments_to_a_service_and_of_its_replies_are_translated_alike() {
 #[test]
 fn fragments_from_outside_get_the_same_source_and_come_back_to_the_client() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.remote(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
         let there = pieces(world.frame(client, node_port));
         let node = world.node(NAT_PORT);
@@ -93,7 +93,7 @@ fn fragments_from_outside_get_the_same_source_and_come_back_to_the_client() {
 #[test]
 fn a_fragment_that_comes_before_its_first_waits_and_comes_again_behind_it() {
     each_family(UDP, |world| {
-        let (client, service, backend) = (world.client(4000), world.node(30080), world.pod(1, 8080));
+        let (client, service, backend) = (world.client(400), world.node(30080), world.pod(1, 8080));
         world.put(service, &[], &[backend], 0);
         let [first, one, two] = pieces(world.frame(client, service));
         let listener =
@@ -134,7 +134,7 @@ fn a_fragment_that_comes_before_its_first_waits_and_comes_again_behind_it() {
 #[test]
 fn no_more_fragments_of_a_datagram_wait_than_there_are_places() {
     each_family(UDP, |world| {
-        let [_, later, _] = pieces(world.frame(world.client(4000), world.node(30080)));
+        let [_, later, _] = pieces(world.frame(world.client(400), world.node(30080)));
         for _ in 0..PLACES {
             world.row(row("waits", FROM_NETWORK, &later).drops(FragmentHeld));
         }
@@ -150,14 +150,14 @@ fn no_more_fragments_of_a_datagram_wait_than_there_are_places() {
 fn fragments_that_nobody_translates_go_on_as_they_are() {
     each(|world| {
         world.put(world.service(1), &[world.remote(1, 8080)], &[], 0);
-        for frame in pieces(world.frame(world.pod(1, 4000), world.pod(2, 8080))) {
+        for frame in pieces(world.frame(world.pod(1, 400), world.pod(2, 8080))) {
             world.row(row("to a pod", FROM_POD, &frame).redirects(frame.clone().hop(World::to_pod(2))));
         }
-        let [first, one, two] = pieces(world.frame(world.pod(1, 4000), world.remote(1, 8080)));
+        let [first, one, two] = pieces(world.frame(world.pod(1, 400), world.remote(1, 8080)));
         world.rows([&two, &first, &one].map(|frame| row("elsewhere", FROM_POD, frame)));
-        let node = pieces(world.frame(world.client(4000), world.node(4000)));
+        let node = pieces(world.frame(world.client(400), world.node(400)));
         world.rows(node.iter().map(|frame| row("to the node", FROM_NETWORK, frame)));
-        let out = pieces(world.frame(world.node(4000), world.client(4000)));
+        let out = pieces(world.frame(world.node(400), world.client(400)));
         world.rows(out.iter().map(|frame| row("of the node", TO_NETWORK, frame)));
         let ping = world.frame(world.pod(1, 1), world.remote(1, 1)).body(Body::Other(1));
         world.row(row("another protocol", FROM_POD, ping.extra(Extra::Fragment { offset: 9, more: true })));

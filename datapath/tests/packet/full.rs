@@ -36,7 +36,7 @@ fn a_full_table_keeps_what_it_has_and_new_connections_work() {
         world.begin(v4, TCP);
         let (service, backend) = (world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
-        let [old, new] = [4000, 4001].map(|port| world.frame(world.pod(1, port), service));
+        let [old, new] = [400, 401].map(|port| world.frame(world.pod(1, port), service));
         world.run(FROM_POD, &old.build());
         if v4 {
             fill(&mut world.conntrack4);

@@ -25,4 +25,5 @@ mod source_ports;
 mod spoof;
 mod table;
 mod tracing;
+mod tracked;
 mod world;

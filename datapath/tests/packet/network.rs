@@ -5,12 +5,13 @@ use fairway_common::conntrack::tcp;
 
 use crate::netns::ETH0;
 use crate::table::{FROM_NETWORK, FROM_POD, TO_NETWORK, row};
-use crate::world::{World, each, tracks};
+use crate::tracked::tracks;
+use crate::world::{World, each};
 
 #[test]
 fn a_process_of_the_node_reaches_a_remote_backend() {
     each(|world| {
-        let (node, service, backend) = (world.node(4000), world.service(1), world.remote(1, 8080));
+        let (node, service, backend) = (world.node(400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(node, service);
         let back = world.frame(backend, node).flags(tcp::SYN | tcp::ACK);
@@ -29,7 +30,7 @@ fn a_process_of_the_node_reaches_a_remote_backend() {
 #[test]
 fn a_process_of_the_node_reaches_a_pod_of_the_node() {
     each(|world| {
-        let (node, service, backend) = (world.node(4000), world.service(1), world.pod(1, 8080));
+        let (node, service, backend) = (world.node(400), world.service(1), world.pod(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(node, service);
         let back = world.frame(backend, node).flags(tcp::SYN | tcp::ACK);
@@ -48,7 +49,7 @@ fn a_process_of_the_node_reaches_a_pod_of_the_node() {
 #[test]
 fn a_process_of_the_node_that_is_its_own_backend_sees_the_service() {
     each(|world| {
-        let (node, service, backend) = (world.node(4000), world.service(1), world.node(8080));
+        let (node, service, backend) = (world.node(400), world.service(1), world.node(8080));
         let (seen, link) = (world.service(1).ip(), [ETH0, [2, 0, 0, 0, 0, 2]]);
         world.put(service, &[backend], &[], 0);
         let there = world.frame(node, service).link(link);
@@ -68,10 +69,10 @@ fn a_process_of_the_node_that_is_its_own_backend_sees_the_service() {
 #[test]
 fn a_service_address_that_is_the_backends_own_passes() {
     each(|world| {
-        let (client, node_port) = (world.client(4000), world.node(8080));
+        let (client, node_port) = (world.client(400), world.node(8080));
         world.put(node_port, &[node_port], &[node_port], 0);
         let outside = world.frame(client, node_port);
-        let inside = world.frame(world.pod(1, 4000), node_port);
+        let inside = world.frame(world.pod(1, 400), node_port);
         world.rows([row("outside", FROM_NETWORK, outside), row("inside", FROM_POD, inside)]);
         world.expect_tracked(&[]);
     });

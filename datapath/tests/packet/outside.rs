@@ -9,13 +9,14 @@ use fairway_common::service::Frontend;
 use crate::frame::source_port;
 use crate::netns::{CLIENT, ETH0, NODE2};
 use crate::table::{FROM_NETWORK, FROM_POD, NAT_PORT, TO_NETWORK, row};
-use crate::world::{World, each, tracks};
+use crate::tracked::tracks;
+use crate::world::{World, each};
 
 // S28
 #[test]
 fn a_client_outside_reaches_a_local_backend_with_its_own_address() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.pod(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.pod(1, 8080));
         world.put(node_port, &[], &[backend], Frontend::KEEP_CLIENT);
         let there = world.frame(client, node_port);
         let back = world.frame(backend, client).flags(tcp::SYN | tcp::ACK);
@@ -38,7 +39,7 @@ fn a_client_outside_reaches_a_local_backend_with_its_own_address() {
 #[test]
 fn a_client_outside_reaches_a_remote_backend_through_the_node_and_back() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(4000), world.node(30080), world.remote(1, 8080));
+        let (client, node_port, backend) = (world.client(400), world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
         let there = world.frame(client, node_port);
         let node = world.node(NAT_PORT);
@@ -62,8 +63,8 @@ fn clients_inside_and_outside_have_backends_of_their_own() {
     each(|world| {
         let service = world.service(1);
         world.put(service, &[world.pod(2, 8080)], &[world.pod(1, 8080)], 0);
-        let inside = world.frame(world.pod(1, 4000), service);
-        let outside = world.frame(world.client(4000), service);
+        let inside = world.frame(world.pod(1, 400), service);
+        let outside = world.frame(world.client(400), service);
         world.rows([
             row("inside", FROM_POD, &inside)
                 .redirects(inside.clone().between(inside.source, world.pod(2, 8080)).hop(World::to_pod(2)))
@@ -83,7 +84,7 @@ fn a_local_policy_without_local_endpoint_drops() {
         world.put(one, &[], &[], Frontend::INSIDE_DROPS);
         world.put(two, &[], &[], Frontend::OUTSIDE_DROPS);
         let from = |world: &World, client, service| world.frame(client, service);
-        let (pod, client, node) = (world.pod(1, 4000), world.client(4000), world.node(4000));
+        let (pod, client, node) = (world.pod(1, 400), world.client(400), world.node(400));
         world.rows([
             row("inside", FROM_POD, from(world, pod, one)).drops(NoLocalBackend),
             row("inside, from the node", TO_NETWORK, from(world, node, one)).drops(NoLocalBackend),

@@ -15,7 +15,7 @@ fn a_packet_for_nobody_passes_untouched_at_every_hook() {
         let mut other_port = world.service(1);
         other_port.set_port(81);
         let sender = |world: &World, hook| {
-            if hook == FROM_POD { world.pod(1, 4000) } else { world.client(4000) }
+            if hook == FROM_POD { world.pod(1, 400) } else { world.client(400) }
         };
         for hook in [FROM_POD, TO_POD, FROM_NETWORK, TO_NETWORK] {
             let frame = world.frame(sender(world, hook), world.remote(1, 8080));
@@ -34,7 +34,7 @@ fn a_packet_for_nobody_passes_untouched_at_every_hook() {
 fn the_same_port_of_the_other_protocol_is_not_the_service() {
     each(|world| {
         world.put(world.service(1), &[world.remote(1, 8080)], &[], 0);
-        let frame = world.frame(world.pod(1, 4000), world.service(1));
+        let frame = world.frame(world.pod(1, 400), world.service(1));
         let frame = match world.protocol {
             TCP => frame.body(Body::Udp { checksum: true }),
             _ => frame.body(Body::Tcp { flags: 2, sequence: 1, acknowledgment: 0 }),
@@ -47,7 +47,7 @@ fn the_same_port_of_the_other_protocol_is_not_the_service() {
 #[test]
 fn a_packet_between_two_pods_takes_one_hop_to_the_peer() {
     each(|world| {
-        let frame = world.frame(world.pod(1, 4000), world.pod(2, 8080));
+        let frame = world.frame(world.pod(1, 400), world.pod(2, 8080));
         world.rows([
             row("from a pod", FROM_POD, &frame).redirects(frame.clone().hop(World::to_pod(2))),
             row("TTL 2", FROM_POD, frame.clone().ttl(2))
@@ -55,7 +55,7 @@ fn a_packet_between_two_pods_takes_one_hop_to_the_peer() {
             row("TTL 1: the kernel answers", FROM_POD, frame.clone().ttl(1)),
             row("TTL 0: the kernel answers", FROM_POD, frame.clone().ttl(0)),
         ]);
-        let frame = world.frame(world.client(4000), world.pod(2, 8080));
+        let frame = world.frame(world.client(400), world.pod(2, 8080));
         world.rows([
             row("from outside", FROM_NETWORK, &frame).redirects(frame.clone().hop(World::to_pod(2))),
             row("TTL 1: the kernel answers", FROM_NETWORK, frame.ttl(1)),
@@ -68,7 +68,7 @@ fn a_packet_between_two_pods_takes_one_hop_to_the_peer() {
 fn counting_down_the_time_to_live_keeps_every_header_checksum_right() {
     each_family(TCP, |world| {
         for id in (0..=u16::MAX).step_by(13).chain([u16::MAX]) {
-            let frame = world.frame(world.pod(1, 4000), world.pod(2, 8080)).id(id);
+            let frame = world.frame(world.pod(1, 400), world.pod(2, 8080)).id(id);
             let (verdict, out) = world.run(FROM_POD, &frame.build());
             assert_eq!(verdict, 7);
             assert_eq!(frame.hop(World::to_pod(2)).differs(&out), None);
@@ -98,7 +98,7 @@ fn other_protocols_are_delivered_to_pods_and_left_alone_elsewhere() {
 fn arp_and_vlan_frames_pass() {
     each_family(TCP, |world| {
         world.put(world.service(1), &[world.remote(1, 8080)], &[], 0);
-        let frame = world.frame(world.pod(1, 4000), world.service(1)).build();
+        let frame = world.frame(world.pod(1, 400), world.service(1)).build();
         let mut tagged = frame[..12].to_vec();
         tagged.extend([0x81, 0, 0, 5]);
         tagged.extend(&frame[12..]);

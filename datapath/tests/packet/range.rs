@@ -40,7 +40,7 @@ fn a_port_that_the_service_does_not_have_is_refused() {
     each(|world| {
         let mut other = world.service(1);
         other.set_port(81);
-        let frame = world.frame(world.pod(1, 4000), other);
+        let frame = world.frame(world.pod(1, 400), other);
         let [sender, receiver] = frame.link;
         let answer = world.frame(other, frame.source).link([receiver, sender]).id(0);
         let answer = if world.protocol == TCP {
@@ -60,7 +60,7 @@ fn a_port_that_the_service_does_not_have_is_refused() {
 #[test]
 fn an_address_of_the_range_that_no_service_has_is_a_dead_end() {
     each(|world| {
-        let frame = world.frame(world.pod(1, 4000), world.service(9));
+        let frame = world.frame(world.pod(1, 400), world.service(9));
         for hook in HOOKS {
             world.row(row("unallocated", hook, &frame).drops(UnallocatedAddress));
         }
@@ -74,12 +74,12 @@ fn other_protocols_to_the_range_are_dropped() {
     each(|world| {
         for (name, body) in [("ping", Body::Echo), ("SCTP", Body::Other(132))] {
             for service in [world.service(1), world.service(9)] {
-                let frame = world.frame(world.pod(1, 4000), service).body(body);
+                let frame = world.frame(world.pod(1, 400), service).body(body);
                 for hook in HOOKS {
                     world.row(row(name, hook, &frame).drops(UnallocatedAddress));
                 }
             }
-            let pod = world.frame(world.pod(1, 4000), world.pod(2, 80)).body(body);
+            let pod = world.frame(world.pod(1, 400), world.pod(2, 80)).body(body);
             world.row(row("to a pod", FROM_POD, &pod).redirects(pod.clone().hop(World::to_pod(2))));
         }
     });
@@ -94,13 +94,13 @@ fn addresses_beyond_the_range_are_left_alone() {
         let mut other = balancer;
         other.set_port(81);
         for hook in HOOKS {
-            let sender = if hook == FROM_POD { world.pod(1, 4000) } else { world.client(4000) };
+            let sender = if hook == FROM_POD { world.pod(1, 400) } else { world.client(400) };
             let frame = world.frame(sender, other);
             world.row(row("another port of a load balancer", hook, frame));
             let ping = world.frame(sender, balancer).body(Body::Echo);
             world.row(row("ping", hook, ping));
         }
-        let frame = world.frame(world.client(4000), world.service(9));
+        let frame = world.frame(world.client(400), world.service(9));
         world.row(row("what the node's stack sends to a pod", TO_POD, frame));
     });
 }

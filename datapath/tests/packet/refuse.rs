@@ -14,7 +14,7 @@ const HOOKS: [&str; 3] = [FROM_POD, FROM_NETWORK, TO_NETWORK];
 #[test]
 fn tcp_to_a_service_without_endpoint_is_reset() {
     each_family(TCP, |world| {
-        let (client, service) = (world.pod(1, 4000), world.service(1));
+        let (client, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[], &[], 0);
         // What comes (flags, bytes of data), and what is answered (flags, sequence, acknowledgment).
         let reset = tcp::RST | tcp::ACK;
@@ -48,12 +48,12 @@ fn tcp_to_a_service_without_endpoint_is_reset() {
 #[test]
 fn an_answer_of_fairways_own_passes_the_program_in_front_of_the_pod() {
     each(|world| {
-        let (client, service) = (world.pod(1, 4000), world.service(1));
+        let (client, service) = (world.pod(1, 400), world.service(1));
         // A connection that was translated before, whose Service has lost its endpoints, and a new one.
         world.put(service, &[world.pod(2, 8080)], &[], 0);
         world.run(FROM_POD, &world.frame(client, service).build());
         world.put(service, &[], &[], 0);
-        for port in [4001, 4002] {
+        for port in [401, 402] {
             let (verdict, answer) = world.run(FROM_POD, &world.frame(world.pod(1, port), service).build());
             assert_eq!(verdict, 7, "sent back");
             let before = answer.clone();
@@ -67,7 +67,7 @@ fn an_answer_of_fairways_own_passes_the_program_in_front_of_the_pod() {
 #[test]
 fn udp_to_a_service_without_endpoint_gets_port_unreachable_that_quotes_it() {
     each_family(UDP, |world| {
-        let (client, service) = (world.pod(1, 4000), world.service(1));
+        let (client, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[], &[], 0);
         for size in [0, 1, 7, 1400] {
             let frame = world.frame(client, service).payload(&vec![1; size]);
@@ -89,7 +89,7 @@ fn udp_to_a_service_without_endpoint_gets_port_unreachable_that_quotes_it() {
 #[test]
 fn a_reset_gets_no_answer() {
     each_family(TCP, |world| {
-        let (client, service) = (world.pod(1, 4000), world.service(1));
+        let (client, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[], &[], 0);
         let frame = world.frame(client, service);
         world.row(row("a reset", FROM_POD, frame.flags(tcp::RST)).drops(NoBackend));
@@ -100,7 +100,7 @@ fn a_reset_gets_no_answer() {
 #[test]
 fn a_packet_with_options_is_refused_too() {
     each(|world| {
-        let (client, service) = (world.pod(1, 4000), world.service(1));
+        let (client, service) = (world.pod(1, 400), world.service(1));
         world.put(service, &[], &[], 0);
         let frame = world.frame(client, service).extra(Extra::Options);
         let [sender, receiver] = frame.link;
@@ -122,7 +122,7 @@ fn a_cut_tcp_header_to_a_service_without_endpoint_gets_no_answer() {
     each_family(TCP, |world| {
         let service = world.service(1);
         world.put(service, &[], &[], 0);
-        let frame = world.frame(world.pod(1, 4000), service);
+        let frame = world.frame(world.pod(1, 400), service);
         let bytes = frame.build();
         for length in 14..20 {
             let cut = bytes[..frame.transport() + length].to_vec();

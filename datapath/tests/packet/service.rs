@@ -9,12 +9,13 @@ use fairway_datapath::table::{Op, Tables};
 use crate::frame::{Body, source_port};
 use crate::netns::{ETH0, NODE2};
 use crate::table::{FROM_NETWORK, FROM_POD, NAT_PORT, TO_POD, row};
-use crate::world::{World, each, each_family, tracks};
+use crate::tracked::tracks;
+use crate::world::{World, each, each_family};
 
 #[test]
 fn a_pod_reaches_a_remote_backend_and_its_replies_come_from_the_service() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service);
         let back = world.frame(backend, pod).flags(tcp::SYN | tcp::ACK);
@@ -37,7 +38,7 @@ fn a_pod_reaches_a_remote_backend_and_its_replies_come_from_the_service() {
 #[test]
 fn a_pod_reaches_a_backend_beside_it_and_its_replies_come_from_the_service() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.pod(2, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.pod(2, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service);
         let back = world.frame(backend, pod).flags(tcp::SYN | tcp::ACK);
@@ -59,7 +60,7 @@ fn a_pod_reaches_a_backend_beside_it_and_its_replies_come_from_the_service() {
 #[test]
 fn a_reply_that_came_through_the_nodes_stack_is_translated_at_the_pods_device() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.node(8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.node(8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service);
         let back = world.frame(backend, pod).flags(tcp::SYN | tcp::ACK);
@@ -68,7 +69,7 @@ fn a_reply_that_came_through_the_nodes_stack_is_translated_at_the_pods_device() 
                 .passes_as(there.clone().between(pod, backend))
                 .counts(ServiceNew),
             row("reply", TO_POD, &back).passes_as(back.clone().between(service, pod)).counts(ReplyTranslated),
-            row("new connections do not start here", TO_POD, world.frame(world.client(4000), service)),
+            row("new connections do not start here", TO_POD, world.frame(world.client(400), service)),
         ]);
     });
 }
@@ -77,7 +78,7 @@ fn a_reply_that_came_through_the_nodes_stack_is_translated_at_the_pods_device() 
 #[test]
 fn a_retransmitted_first_packet_goes_to_the_same_backend() {
     each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         let backends: Vec<_> = (1..=50).map(|n| world.remote(n, 8080)).collect();
         world.put(service, &backends, &[], 0);
         let frame = world.frame(pod, service).build();
@@ -93,7 +94,7 @@ fn a_retransmitted_first_packet_goes_to_the_same_backend() {
 #[test]
 fn one_client_port_reaches_two_services_with_the_same_backend() {
     each(|world| {
-        let (pod, backend) = (world.pod(1, 4000), world.remote(1, 8080));
+        let (pod, backend) = (world.pod(1, 400), world.remote(1, 8080));
         let (one, two) = (world.service(1), world.service(2));
         world.put(one, &[backend], &[], 0);
         world.put(two, &[backend], &[], 0);
@@ -127,7 +128,7 @@ fn one_client_port_reaches_two_services_with_the_same_backend() {
 #[test]
 fn a_pod_that_is_its_own_backend_sees_the_node() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.pod(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.pod(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service);
         let out = world.row(
@@ -170,7 +171,7 @@ fn every_slot_of_a_run_is_picked_about_equally() {
 #[test]
 fn a_slot_that_names_no_backend_drops() {
     each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         let frame = world.frame(pod, service);
         // An id that was never given, an id behind the last one, a run behind the last slot.
         let behind = Op::PutSlots { first: 400_001, backends: vec![u32::MAX] };
@@ -193,7 +194,7 @@ fn a_slot_that_names_no_backend_drops() {
 #[test]
 fn a_backend_whose_neighbour_is_unknown_is_resolved_by_the_kernel() {
     each(|world| {
-        let (pod, service) = (world.pod(1, 4000), world.service(1));
+        let (pod, service) = (world.pod(1, 400), world.service(1));
         let frame = world.frame(pod, service);
         world.put(service, &[world.unheard(8080)], &[], 0);
         world.row(
@@ -211,7 +212,7 @@ fn a_udp_checksum_of_zero_stays_zero() {
         if !world.v4 {
             return;
         }
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let none = Body::Udp { checksum: false };
         let there = world.frame(pod, service).body(none);

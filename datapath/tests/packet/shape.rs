@@ -16,7 +16,7 @@ fn a_packet_that_ends_within_its_headers_is_dropped() {
     each(|world| {
         let service = world.service(1);
         world.put(service, &[world.remote(1, 8080)], &[], 0);
-        let frame = world.frame(world.pod(1, 4000), service);
+        let frame = world.frame(world.pod(1, 400), service);
         let bytes = frame.build();
         let needed = bytes.len();
         // The kernel gives test runs no packet without an IP header.
@@ -33,7 +33,7 @@ fn a_packet_that_ends_within_its_headers_is_dropped() {
 #[test]
 fn a_header_that_contradicts_itself_is_dropped() {
     each(|world| {
-        let frame = world.frame(world.pod(1, 4000), world.remote(1, 80));
+        let frame = world.frame(world.pod(1, 400), world.remote(1, 80));
         let with = |byte: u8| {
             let mut bytes = frame.build();
             bytes[ETHERNET] = byte;
@@ -63,7 +63,7 @@ fn an_extension_header_cut_short_is_dropped() {
         if world.v4 {
             return;
         }
-        let frame = world.frame(world.pod(1, 4000), world.remote(1, 80)).extra(Extra::Options);
+        let frame = world.frame(world.pod(1, 400), world.remote(1, 80)).extra(Extra::Options);
         let bytes = frame.build();
         let extension = ETHERNET + 40;
         for length in extension..extension + 12 {
@@ -82,7 +82,7 @@ fn an_extension_header_cut_short_is_dropped() {
 fn a_length_that_contradicts_the_packet_is_dropped() {
     each(|world| {
         world.put(world.service(1), &[world.remote(1, 8080)], &[world.remote(1, 8080)], 0);
-        let frame = world.frame(world.pod(1, 4000), world.service(1));
+        let frame = world.frame(world.pod(1, 400), world.service(1));
         let bytes = frame.build();
         let (length, whole) = if world.v4 {
             (ETHERNET + 2, bytes.len() - ETHERNET)
@@ -118,7 +118,7 @@ fn a_length_that_contradicts_the_packet_is_dropped() {
 #[test]
 fn packets_with_options_are_translated() {
     each(|world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service).extra(Extra::Options);
         let back = world.frame(backend, pod).extra(Extra::Options);
@@ -140,7 +140,7 @@ fn ports_behind_many_extension_headers_are_found() {
         if world.v4 {
             return;
         }
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let plain = world.frame(pod, service).build();
         // Destination options of 24 bytes, routing, authentication of 12 bytes, destination options.
@@ -170,7 +170,7 @@ fn ports_behind_many_extension_headers_are_found() {
 #[test]
 fn packets_of_any_size_are_translated_whole() {
     each_family(UDP, |world| {
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.remote(1, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         for (size, reason) in [(0, ServiceNew), (1, Translated), (1399, Translated)] {
             let frame = world.frame(pod, service).payload(&vec![0xab; size]);

@@ -23,7 +23,7 @@ fn colliding_source_ports_are_resolved_until_there_is_none_left() {
         let (node_port, backend) = (world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
         let mut used = BTreeSet::new();
-        for client in 4000..4004 {
+        for client in 400..404 {
             let frame = world.frame(world.client(client), node_port).build();
             // A try looks at eight random ports: like a client, send again.
             let sent = (0..100).map(|_| world.run(FROM_NETWORK, &frame)).find(|(verdict, _)| *verdict == 7);
@@ -31,7 +31,7 @@ fn colliding_source_ports_are_resolved_until_there_is_none_left() {
             assert!(used.insert(source_port(&out)), "two connections have one source port");
         }
         assert_eq!(used, (PORTS.0..=PORTS.1).collect());
-        let late = world.frame(world.client(4004), node_port);
+        let late = world.frame(world.client(404), node_port);
         world.row(row("no port is left", FROM_NETWORK, &late).drops(SourcePortsExhausted));
         assert_eq!(world.tracked().len(), 8);
 
@@ -55,7 +55,7 @@ fn the_source_port_of_a_closed_connection_is_given_again_after_a_rest() {
         world.begin(v4, TCP);
         let (node_port, backend) = (world.node(30080), world.remote(1, 8080));
         world.put(node_port, &[], &[backend], 0);
-        let (one, two) = (world.client(4000), world.client(4001));
+        let (one, two) = (world.client(400), world.client(401));
         let frame = world.frame(one, node_port);
         assert_eq!(world.run(FROM_NETWORK, &frame.build()).0, 7);
         world.row(row("in use", FROM_NETWORK, world.frame(two, node_port)).drops(SourcePortsExhausted));
@@ -83,7 +83,7 @@ fn a_port_that_a_process_of_the_node_listens_on_is_not_taken() {
     let _tcp = std::net::TcpListener::bind((any, 40_010)).unwrap();
     let _udp = std::net::UdpSocket::bind((any, 40_010)).unwrap();
     for (v4, protocol) in [(true, TCP), (true, UDP), (false, TCP), (false, UDP)] {
-        for client in 4000..4010 {
+        for client in 400..410 {
             world.begin(v4, protocol);
             let (node_port, backend) = (world.node(30080), world.remote(1, 8080));
             world.put(node_port, &[], &[backend], 0);

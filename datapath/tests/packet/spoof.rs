@@ -18,7 +18,7 @@ fn a_pod_sends_from_its_own_address_only() {
         let (service, backend) = (world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
         let strangers =
-            [world.client(4000), world.remote(1, 4000), world.node(4000), world.pod(9, 4000), service];
+            [world.client(400), world.remote(1, 400), world.node(400), world.pod(9, 400), service];
         let destinations = [service, backend, world.pod(2, 80), world.node(80)];
         for (from, to) in strangers.iter().flat_map(|from| destinations.map(|to| (*from, to))) {
             let frame = world.frame(from, to);
@@ -35,7 +35,7 @@ fn another_pods_address_is_refused_on_a_connection_that_is_known() {
     each(|world| {
         let (service, backend) = (world.service(1), world.remote(1, 8080));
         world.put(service, &[backend], &[], 0);
-        let frame = world.frame(world.pod(2, 4000), service);
+        let frame = world.frame(world.pod(2, 400), service);
         world.row(
             row("its own", FROM_POD, &frame)
                 .redirects(frame.clone().between(frame.source, backend).hop([ETH0, NODE2]))
@@ -78,7 +78,7 @@ fn link_local_sources_stay_on_the_link() {
 #[test]
 fn sources_are_checked_where_pods_send_and_nowhere_else() {
     each(|world| {
-        let frame = world.frame(world.remote(1, 4000), world.pod(2, 80));
+        let frame = world.frame(world.remote(1, 400), world.pod(2, 80));
         world.rows([
             row("from the network", FROM_NETWORK, &frame).redirects(frame.clone().hop(World::to_pod(2))),
             row("to a pod", TO_POD, &frame),

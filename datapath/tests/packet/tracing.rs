@@ -12,7 +12,7 @@ fn each_decision_is_one_event_with_the_packet_before_and_after() {
     let mut world = World::load(NAT_PORTS, true).unwrap_or_else(|error| panic!("{error}"));
     for v4 in [true, false] {
         world.begin(v4, TCP);
-        let (pod, service, backend) = (world.pod(1, 4000), world.service(1), world.pod(2, 8080));
+        let (pod, service, backend) = (world.pod(1, 400), world.service(1), world.pod(2, 8080));
         world.put(service, &[backend], &[], 0);
         let there = world.frame(pod, service);
         let plain = world.frame(pod, world.remote(9, 9)).build();
@@ -31,7 +31,7 @@ fn each_decision_is_one_event_with_the_packet_before_and_after() {
         assert_eq!([event.new_source, event.new_destination], [pod, backend].map(|end| wide(end.ip())));
         let ports =
             [event.source_port, event.destination_port, event.new_source_port, event.new_destination_port];
-        assert_eq!(ports.map(u16::from_be), [4000, 80, 4000, 8080]);
+        assert_eq!(ports.map(u16::from_be), [400, 80, 400, 8080]);
         assert_eq!((event.reason, event.hook), (Reason::ServiceNew as u8, Hook::FromPod as u8));
         assert_eq!((event.family, event.protocol), (if v4 { 4 } else { 6 }, TCP));
         assert_eq!((event.tcp_flags, event.service, event.ifindex), (tcp::SYN, 7, world.devices[1]));

@@ -9,7 +9,7 @@ use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData};
 use fairway_common::conntrack::{Entry, Tuple, flags};
 use fairway_common::fragment::Held;
-use fairway_common::{Family, TCP, UDP, V4, V6, affinity, family};
+use fairway_common::{TCP, UDP, V4, V6, affinity};
 use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, backend_flags};
 use fairway_datapath::{Datapath, Events, Options, Pod};
 
@@ -22,29 +22,8 @@ pub(crate) const NAT_PORTS: (u16, u16) = (1024, 29_999);
 const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "fwtest-";
 
-type Conntrack<A> = HashMap<MapData, Tuple<A>, Entry<A>>;
+pub(crate) type Conntrack<A> = HashMap<MapData, Tuple<A>, Entry<A>>;
 type Affinity = HashMap<MapData, affinity::Key, affinity::Choice>;
-
-/// One conntrack entry: its key, what it becomes, and what it has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Track {
-    pub(crate) key: (SocketAddr, SocketAddr),
-    pub(crate) to: (SocketAddr, SocketAddr),
-    pub(crate) flags: u32,
-}
-
-/// The original entry of a connection and that of its replies.
-pub(crate) fn tracks(
-    key: (SocketAddr, SocketAddr),
-    to: (SocketAddr, SocketAddr),
-    original: u32,
-    reply: u32,
-) -> [Track; 2] {
-    [
-        Track { key, to, flags: original },
-        Track { key: (to.1, to.0), to: (key.1, key.0), flags: flags::REPLY | reply },
-    ]
-}
 
 pub(crate) struct World {
     pub(crate) datapath: Datapath,
@@ -202,6 +181,12 @@ impl World {
         (self.v4, self.protocol) = (v4, protocol);
     }
 
+    /// Empties the connection tables.
+    pub(crate) fn forget(&mut self) {
+        forget(&mut self.conntrack4);
+        forget(&mut self.conntrack6);
+    }
+
     /// Empties the maps, for another table: two pods, no Services, no connections.
     pub(crate) fn begin(&mut self, v4: bool, protocol: u8) {
         self.select(v4, protocol);
@@ -213,8 +198,7 @@ impl World {
             self.datapath.delete_pod(address).unwrap();
         }
         self.id = 7;
-        forget(&mut self.conntrack4);
-        forget(&mut self.conntrack6);
+        self.forget();
         forget(&mut self.affinity);
         forget(&mut self.fragments4);
         forget(&mut self.fragments6);
@@ -255,12 +239,6 @@ impl World {
     /// This node.
     pub(crate) fn node(&self, port: u16) -> SocketAddr {
         self.at("192.168.50.1", "fd00:50::1", port)
-    }
-
-    /// Lets all connections have been silent for so many ticks longer.
-    pub(crate) fn rest(&mut self, ticks: u32) {
-        age(&mut self.conntrack4, ticks);
-        age(&mut self.conntrack6, ticks);
     }
 
     /// A Service's cluster address.
@@ -346,52 +324,10 @@ impl World {
         let backend = Backend { address: at.ip(), port: at.port(), flags, service: self.id };
         self.datapath.apply(&Op::PutBackend { id, backend }).unwrap();
     }
-
-    /// All connections, sorted.
-    pub(crate) fn tracked(&self) -> Vec<Track> {
-        let mut all = if self.v4 {
-            list(&self.conntrack4, |address| family::to_ipv4(address).into())
-        } else {
-            list(&self.conntrack6, |address| family::to_ipv6(address).into())
-        };
-        all.sort();
-        all
-    }
-
-    /// Requires exactly these connections.
-    #[track_caller]
-    pub(crate) fn expect_tracked(&self, connections: &[[Track; 2]]) {
-        let mut wanted: Vec<Track> = connections.iter().flatten().copied().collect();
-        wanted.sort();
-        assert_eq!(self.tracked(), wanted, "the conntrack entries (found, expected)");
-    }
 }
 
 fn forget<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) {
     for key in map.keys().collect::<Result<Vec<_>, _>>().unwrap() {
         map.remove(&key).unwrap();
-    }
-}
-
-fn list<A: Family>(map: &Conntrack<A>, to_ip: fn(A) -> IpAddr) -> Vec<Track> {
-    let ends = |tuple: &Tuple<A>| {
-        (
-            SocketAddr::new(to_ip(tuple.source), u16::from_be(tuple.source_port)),
-            SocketAddr::new(to_ip(tuple.destination), u16::from_be(tuple.destination_port)),
-        )
-    };
-    map.iter()
-        .map(|entry| {
-            let (key, entry) = entry.unwrap();
-            Track { key: ends(&key), to: ends(&entry.to), flags: entry.flags }
-        })
-        .collect()
-}
-
-fn age<A: Family>(conntrack: &mut Conntrack<A>, ticks: u32) {
-    let entries: Vec<_> = conntrack.iter().map(|entry| entry.unwrap()).collect();
-    for (key, entry) in entries {
-        let last_seen = entry.last_seen.wrapping_sub(ticks);
-        conntrack.insert(key, Entry { last_seen, ..entry }, 0).unwrap();
     }
 }

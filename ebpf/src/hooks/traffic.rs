@@ -6,7 +6,7 @@ use fairway_common::conntrack::flags;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, backend_flags};
-use fairway_common::{Reason, V4, V6};
+use fairway_common::{Reason, V4, V6, limits};
 
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
@@ -129,8 +129,6 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
         Some(frontend) if D::SIDE == Side::Inside || frontend.flags & Frontend::INSIDE_ONLY == 0 => {
             connect::<D, A>(packet, &frontend)
         }
-        // Neither of a process of the node: what was translated at its device goes out by it once more.
-        _ if known && D::SHORTCUT && conntrack::shadowed(packet) => aside::<D, A>(packet),
         _ => plain::<D, A>(packet, pod),
     }
 }
@@ -190,6 +188,10 @@ fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> R
 }
 
 /// The first packet of a connection to a Service.
+///
+/// A client of this node gets another source port even where it keeps its address: nothing is recorded of what it sends to
+/// the backend itself, maybe from the same port, and the replies of the two must differ (S49). A port below 1024 says
+/// something, and stays.
 #[inline(always)]
 fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
     packet.service = frontend.service;
@@ -217,23 +219,16 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
-    conntrack::create(packet, &mut to, choice.id, 0)?;
+    let chosen = u16::from_be(to.source_port) < limits::PRIVILEGED;
+    if to.source != packet.tuple.source || D::SIDE == Side::Inside && !chosen {
+        to.source_port = conntrack::apart(to.source_port);
+    }
+    conntrack::create(packet, &mut to, choice.id)?;
     conntrack::translates(&to.destination);
     conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     packet.rewrite(&to)?;
     report::packet(D::HOOK, reason, packet);
-    Ok(Next::Send)
-}
-
-/// A connection to a backend itself, from the port from which its client has one by a Service: another source port tells
-/// their replies apart (S49).
-#[inline(always)]
-fn aside<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
-    let mut to = packet.tuple;
-    conntrack::create(packet, &mut to, 0, flags::ASIDE)?;
-    packet.rewrite(&to)?;
-    report::packet(D::HOOK, Reason::Translated, packet);
     Ok(Next::Send)
 }
 

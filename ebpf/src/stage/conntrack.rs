@@ -2,8 +2,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{
-    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release,
-    bpf_skc_lookup_tcp,
+    bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
 };
 use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
@@ -14,7 +13,7 @@ use crate::ip::Ip;
 use crate::maps::OVERFLOWED;
 use crate::packet::Packet;
 use crate::settings;
-use crate::stage::report;
+use crate::stage::{report, service};
 
 /// What a full table answers.
 const FULL: i32 = -7;
@@ -23,6 +22,8 @@ const TAKEN: i32 = -17;
 
 /// `BPF_F_CURRENT_NETNS`.
 const CURRENT_NAMESPACE: u64 = u64::MAX;
+/// The first port that Linux hands out by itself.
+const EPHEMERAL: u32 = 32_768;
 /// No flag of an insertion: the key is somebody else's.
 const BUSY: u64 = u64::MAX;
 
@@ -84,24 +85,11 @@ fn put<A: Ip>(tuple: &Tuple<A>, entry: &Entry<A>, flags: u64) -> Result<(), i32>
     A::overflow().insert(tuple, entry, flags)
 }
 
-/// Whether the replies to a new packet that nobody translates would be taken for those of a connection by a Service
-/// between the same two ends (S49). One that the node's own stack sent in again shows the Service's address.
-#[inline(never)]
-pub fn shadowed<A: Ip>(packet: &Packet<A>) -> bool {
-    let tuple = &packet.tuple;
-    if tuple.protocol != UDP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
-        return false;
-    }
-    let Some(entry) = get(&tuple.reversed()) else { return false };
-    // SAFETY: a live entry, looked at once.
-    unsafe { (*entry).flags & flags::REPLY != 0 && (*entry).to.source != tuple.source }
-}
-
 /// Whether the client's backend is no longer there for it: a UDP flow, unlike a TCP connection, goes on with another one
 /// (S54 to S59).
 #[inline(always)]
 fn moved<A: Ip>(entry: &Entry<A>) -> bool {
-    if entry.flags & (flags::REPLY | flags::ASIDE) != 0 {
+    if entry.flags & flags::REPLY != 0 {
         return false;
     }
     A::backends().get(entry.backend).is_none_or(|backend| {
@@ -135,16 +123,11 @@ fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
 }
 
 /// Records a new connection: its packets become `to`, whose source port may change on the way, since the key of the
-/// replies must be nobody else's. `marks` of [`flags`] are noted at the original direction.
+/// replies must be nobody else's.
 ///
 /// A function of its own: only the first packet of a connection pays for it, and its stack is its own.
 #[inline(never)]
-pub fn create<A: Ip>(
-    packet: &Packet<A>,
-    to: &mut Tuple<A>,
-    backend: u32,
-    marks: u32,
-) -> Result<(), Reason> {
+pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Result<(), Reason> {
     if to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
@@ -160,7 +143,7 @@ pub fn create<A: Ip>(
     claim(packet, &mut key, &entry)?;
     to.source_port = key.destination_port;
     entry.to = *to;
-    entry.flags = marks | observe(packet.tuple.protocol, packet.tcp_flags);
+    entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
     if put(&packet.tuple, &entry, 0).is_err() {
         let _ = A::conntrack().remove(&key);
         return Err(Reason::ConntrackFull);
@@ -219,8 +202,8 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
     // SAFETY: what `claim` gave to the loop.
     let claim = unsafe { &mut *claim };
     let translates_source = claim.key.destination != claim.reply.to.destination;
-    if index > 0 || translates_source {
-        claim.key.destination_port = port();
+    if index > 0 {
+        claim.key.destination_port = port(service::random());
     }
     if translates_source && listens(claim.skb, claim.key) {
         return 0;
@@ -257,10 +240,15 @@ fn listens<A: Ip>(skb: *mut __sk_buff, reply: &Tuple<A>) -> bool {
 
 /// A port of the node's range, network byte order.
 #[inline(always)]
-fn port() -> u16 {
+fn port(number: u32) -> u16 {
     let count = settings::nat_port_count();
-    // SAFETY: no arguments, no effects.
-    let random = unsafe { bpf_get_prandom_u32() };
-    let offset = if count == 0 { 0 } else { random % count };
+    let offset = if count == 0 { 0 } else { number % count };
     ((settings::nat_port_first() + offset) as u16).to_be()
+}
+
+/// The port of the node's range that stands for a client's port, network byte order: different ones for all that Linux
+/// hands out by itself (32768 to 60999), as long as the range is as large.
+#[inline(always)]
+pub fn apart(client: u16) -> u16 {
+    port((u16::from_be(client) as u32).wrapping_sub(EPHEMERAL))
 }
