@@ -1,12 +1,13 @@
 //! What differs between IPv4 and IPv6: the tables, the settings, and the shape of the header.
 
-use aya_ebpf::maps::{Array, HashMap, LruHashMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Family, TCP, V4, V6};
 
+use crate::maps::Pending;
 use crate::{maps, settings};
 
 /// `AF_INET` and `AF_INET6`.
@@ -42,6 +43,8 @@ pub trait Ip: Family {
     fn pods() -> &'static HashMap<Self, Pod>;
     /// Translated connections.
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>>;
+    /// The connection that this CPU is recording.
+    fn pending() -> &'static PerCpuArray<Pending<Self>>;
     /// Those that did not fit there.
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
     /// What first fragments became.
@@ -91,6 +94,11 @@ impl Ip for V4 {
     #[inline(always)]
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {
         &maps::CONNTRACK4
+    }
+
+    #[inline(always)]
+    fn pending() -> &'static PerCpuArray<Pending<Self>> {
+        &maps::PENDING4
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
@@ -184,6 +192,11 @@ impl Ip for V6 {
     #[inline(always)]
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {
         &maps::CONNTRACK6
+    }
+
+    #[inline(always)]
+    fn pending() -> &'static PerCpuArray<Pending<Self>> {
+        &maps::PENDING6
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {

@@ -30,6 +30,22 @@ pub static PODS6: HashMap<V6, Pod> = HashMap::pinned(limits::PODS, 0);
 pub static CONNTRACK4: HashMap<Tuple<V4>, Entry<V4>> = HashMap::pinned(limits::CONNTRACK, 0);
 #[map]
 pub static CONNTRACK6: HashMap<Tuple<V6>, Entry<V6>> = HashMap::pinned(limits::CONNTRACK, 0);
+/// A connection while it is being recorded: too large for the stack, which kernels before 6.8 count in steps of 32 bytes.
+#[repr(C)]
+pub struct Pending<A> {
+    /// What its packets become.
+    pub to: Tuple<A>,
+    /// The key of its replies.
+    pub key: Tuple<A>,
+    /// What is to be written.
+    pub entry: Entry<A>,
+}
+
+/// Of this CPU, and of these programs alone: not pinned.
+#[map]
+pub static PENDING4: PerCpuArray<Pending<V4>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static PENDING6: PerCpuArray<Pending<V6>> = PerCpuArray::with_max_entries(1, 0);
 /// Connections that found the table full: here the one that was silent longest makes room.
 #[map]
 pub static OVERFLOW4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::OVERFLOW, 0);

@@ -215,7 +215,9 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         // The Service address is the backend's own: nothing to translate.
         return Ok(Next::Leave);
     }
-    let mut to = packet.tuple;
+    let pending = conntrack::pending()?;
+    let to = &mut pending.to;
+    *to = packet.tuple;
     to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
@@ -223,11 +225,12 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     if to.source != packet.tuple.source || D::SIDE == Side::Inside && !chosen {
         to.source_port = conntrack::apart(to.source_port);
     }
-    conntrack::create(packet, &mut to, choice.id)?;
+    conntrack::create(packet, pending, choice.id)?;
+    let to = &pending.to;
     conntrack::translates(&to.destination);
     conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
-    packet.rewrite(&to)?;
+    packet.rewrite(to)?;
     report::packet(D::HOOK, reason, packet);
     Ok(Next::Send)
 }

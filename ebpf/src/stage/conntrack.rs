@@ -10,7 +10,7 @@ use fairway_common::service::backend_flags;
 use fairway_common::{Reason, UDP, limits};
 
 use crate::ip::Ip;
-use crate::maps::OVERFLOWED;
+use crate::maps::{OVERFLOWED, Pending};
 use crate::packet::Packet;
 use crate::settings;
 use crate::stage::{report, service};
@@ -122,30 +122,37 @@ fn abandoned<A: Ip>(entry: &Entry<A>) -> bool {
     closed && now().wrapping_sub(entry.last_seen) > limits::LINGER
 }
 
-/// Records a new connection: its packets become `to`, whose source port may change on the way, since the key of the
-/// replies must be nobody else's.
+/// The connection that this CPU is recording.
+#[inline(always)]
+pub fn pending<A: Ip>() -> Result<&'static mut Pending<A>, Reason> {
+    let pending = A::pending().get_ptr_mut(0).ok_or(Reason::ConntrackFull)?;
+    // SAFETY: of this CPU, on which nothing else runs programs of a device meanwhile; the entry is always there.
+    Ok(unsafe { &mut *pending })
+}
+
+/// Records a new connection: its packets become `pending.to`, whose source port may change on the way, since the key of
+/// the replies must be nobody else's.
 ///
 /// A function of its own: only the first packet of a connection pays for it, and its stack is its own.
 #[inline(never)]
-pub fn create<A: Ip>(packet: &Packet<A>, to: &mut Tuple<A>, backend: u32) -> Result<(), Reason> {
-    if to.source == A::UNSPECIFIED {
+pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32) -> Result<(), Reason> {
+    if pending.to.source == A::UNSPECIFIED {
         return Err(Reason::NoRoute);
     }
-    let mut entry = Entry {
+    pending.key = pending.to.reversed();
+    pending.entry = Entry {
         to: packet.tuple.reversed(),
         last_seen: now(),
         flags: flags::REPLY,
         service: packet.service,
         backend,
     };
-    // One key for all: kernels before 6.8 count stacks in steps of 32 bytes, and there is none to spare.
-    let mut key = to.reversed();
-    claim(packet, &mut key, &entry)?;
-    to.source_port = key.destination_port;
-    entry.to = *to;
-    entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
-    if put(&packet.tuple, &entry, 0).is_err() {
-        let _ = A::conntrack().remove(&key);
+    claim(packet, pending)?;
+    pending.to.source_port = pending.key.destination_port;
+    pending.entry.to = pending.to;
+    pending.entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
+    if put(&packet.tuple, &pending.entry, 0).is_err() {
+        let _ = A::conntrack().remove(&pending.key);
         return Err(Reason::ConntrackFull);
     }
     Ok(())
@@ -167,30 +174,29 @@ pub fn translates<A: Ip>(address: &A) {
 /// What [`attempt`] works on.
 struct Claim<'a, A: 'static> {
     skb: *mut __sk_buff,
-    /// The key of the replies, whose destination port changes until it is free.
-    key: &'a mut Tuple<A>,
-    reply: &'a Entry<A>,
+    /// Its key's destination port changes until it is free.
+    pending: &'a mut Pending<A>,
     /// How the key is to be inserted.
     found: u64,
 }
 
 /// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
 #[inline(always)]
-fn claim<A: Ip>(packet: &Packet<A>, key: &mut Tuple<A>, reply: &Entry<A>) -> Result<(), Reason> {
-    let mut claim = Claim { skb: packet.skb, key, reply, found: BUSY };
+fn claim<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>) -> Result<(), Reason> {
+    let mut claim = Claim { skb: packet.skb, pending, found: BUSY };
     let step: extern "C" fn(u32, *mut Claim<'_, A>) -> i64 = attempt::<A>;
     // SAFETY: the callback gets this very structure, which outlives the call.
     unsafe { bpf_loop(limits::PORT_TRIES, step as *mut _, (&raw mut claim).cast(), 0) };
     if claim.found == BUSY {
         return Err(Reason::SourcePortsExhausted);
     }
-    match put(&*claim.key, reply, claim.found) {
+    match put(&claim.pending.key, &claim.pending.entry, claim.found) {
         Ok(()) => Ok(()),
         // Another CPU was faster: with another packet of this connection, or with another one, and the client tries
         // again.
         // SAFETY: a live entry, compared at once.
-        Err(TAKEN) => match get(&*claim.key) {
-            Some(entry) if unsafe { (*entry).to == reply.to } => Ok(()),
+        Err(TAKEN) => match get(&claim.pending.key) {
+            Some(entry) if unsafe { (*entry).to == claim.pending.entry.to } => Ok(()),
             _ => Err(Reason::SourcePortsExhausted),
         },
         Err(_) => Err(Reason::ConntrackFull),
@@ -201,17 +207,18 @@ fn claim<A: Ip>(packet: &Packet<A>, key: &mut Tuple<A>, reply: &Entry<A>) -> Res
 extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
     // SAFETY: what `claim` gave to the loop.
     let claim = unsafe { &mut *claim };
-    let translates_source = claim.key.destination != claim.reply.to.destination;
+    let Pending { key, entry: reply, .. } = &mut *claim.pending;
+    let translates_source = key.destination != reply.to.destination;
     if index > 0 {
-        claim.key.destination_port = port(service::random());
+        key.destination_port = port(service::random());
     }
-    if translates_source && listens(claim.skb, claim.key) {
+    if translates_source && listens(claim.skb, key) {
         return 0;
     }
-    claim.found = match get(&*claim.key) {
+    claim.found = match get(&*key) {
         None => BPF_NOEXIST as u64,
         // SAFETY: a live entry, compared at once.
-        Some(entry) if unsafe { (*entry).to == claim.reply.to || abandoned(&*entry) } => 0,
+        Some(entry) if unsafe { (*entry).to == reply.to || abandoned(&*entry) } => 0,
         Some(_) => return 0,
     };
     1

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use fairway_tests::eventually;
+use fairway_tests::lab::SocketLb;
 use fairway_tests::traffic::{Failure, Kind, Load, Outcome, Query};
 use futures::FutureExt;
 
+use super::own::latest;
 use super::services::{CHANGING, CLOSED, INTERNAL_LOCAL, LOCAL_POD, LOCAL_POLICY, REMOTE_POD};
 use super::trial::Trial;
 use super::world::{Position, World};
@@ -25,6 +27,8 @@ pub(crate) const TRIALS: &[Trial] = &[
     ("large_requests_arrive_whole", |world| large_requests(world).boxed()),
     // S50
     ("clients_with_one_source_port_do_not_collide", |world| one_source_port(world).boxed()),
+    // S49
+    ("one_client_port_asks_a_service_and_its_pod_at_one_time", |world| both_ways(world).boxed()),
     // S95
     ("a_node_port_comes_and_goes_with_the_type", |world| type_changes(world).boxed()),
     // S96
@@ -158,6 +162,42 @@ async fn one_source_port(world: &World) -> anyhow::Result<()> {
             for (from, load) in running {
                 let report = world.client(from).stop_load(load).await?;
                 ensure!(report.failed() == 0, "{kind:?} from {}: {report:?}", from.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Two connections from one port, in either order. At a socket that is translated the kernel itself allows only one: both
+/// would be connected to the pod.
+async fn both_ways(world: &World) -> anyhow::Result<()> {
+    if world.socket_lb != SocketLb::Off {
+        return Ok(());
+    }
+    let from = Position::PodSameNode;
+    let mut source_port = 40_100;
+    for v6 in [false, true] {
+        for service in [LOCAL_POD, REMOTE_POD] {
+            let by_service = (service.cluster_ip(v6), 80);
+            let direct = (world.pod_address(service.name, v6)?, 8080);
+            for order in [[by_service, direct], [direct, by_service]] {
+                source_port += 1;
+                let mut running = Vec::new();
+                for to in order {
+                    let query = Query { source_port, ..Query::new(Kind::Tcp, to.into()) };
+                    let load = Load { query, every: Duration::from_millis(5), one_connection: true };
+                    let load = world.client(from).start_load(load).await?;
+                    latest(world, from, &load, |name| name == service.name).await?;
+                    running.push((to, load));
+                }
+                // Both have spoken since the second began.
+                for _ in 0..20 {
+                    answers(world, from, Kind::Tcp, by_service, service.name).await?;
+                }
+                for (to, load) in running {
+                    let report = world.client(from).stop_load(load).await?;
+                    ensure!(report.failed() == 0, "{to:?} of {order:?}: {report:?}");
+                }
             }
         }
     }
