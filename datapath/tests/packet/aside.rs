@@ -8,32 +8,47 @@ use crate::netns::{ETH0, NODE2};
 use crate::table::{FROM_NETWORK, FROM_POD};
 use crate::world::{World, each};
 
+/// A client by the Service and directly: the pod, or somebody outside with a route to the pods.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// From a pod to a pod of this node.
+    Local,
+    /// From a pod to a pod of another node.
+    Remote,
+    /// From outside to a pod of this node.
+    Outside,
+}
+
 // S49
 #[test]
 fn a_client_port_that_asks_a_service_and_its_backend_gets_each_answer_from_whom_it_asked() {
-    for (remote, direct_first) in [(false, false), (false, true), (true, false), (true, true)] {
+    for (way, direct_first) in
+        [Way::Local, Way::Remote, Way::Outside].map(|it| [(it, true), (it, false)]).concat()
+    {
         each(|world| {
-            let (client, service) = (world.pod(1, 40_000), world.service(1));
-            let (backend, back_hook, there) = if remote {
-                (world.remote(1, 8080), FROM_NETWORK, [ETH0, NODE2])
-            } else {
-                (world.pod(2, 8080), FROM_POD, World::to_pod(2))
+            let (client, service, hook) = match way {
+                Way::Outside => (world.client(40_000), world.node(30080), FROM_NETWORK),
+                _ => (world.pod(1, 40_000), world.service(1), FROM_POD),
+            };
+            let (backend, back_hook, there) = match way {
+                Way::Remote => (world.remote(1, 8080), FROM_NETWORK, [ETH0, NODE2]),
+                _ => (world.pod(2, 8080), FROM_POD, World::to_pod(2)),
             };
             world.put(service, &[backend], &[backend], 0);
 
             // Directly nobody touches the ports, before the Service is asked and after.
             let direct = world.frame(client, backend);
             let sent = |world: &mut World| {
-                let (verdict, out) = world.run(FROM_POD, &direct.build());
-                let wanted = if remote { direct.clone() } else { direct.clone().hop(there) };
-                assert_eq!((verdict == 7, wanted.differs(&out)), (!remote, None));
+                let (verdict, out) = world.run(hook, &direct.build());
+                let wanted = if verdict == 7 { direct.clone().hop(there) } else { direct.clone() };
+                assert_eq!((verdict != 7, wanted.differs(&out)), (way == Way::Remote, None));
             };
             if direct_first {
                 sent(world);
             }
             // By the Service, the backend sees another port of the same client.
             let by_service = world.frame(client, service);
-            let (verdict, out) = world.run(FROM_POD, &by_service.build());
+            let (verdict, out) = world.run(hook, &by_service.build());
             assert_eq!(verdict, 7);
             let (mut seen, port) = (client, source_port(&out));
             seen.set_port(port);
@@ -86,13 +101,17 @@ fn a_port_below_1024_stays_what_it_is() {
     });
 }
 
-// S28
+// S50
 #[test]
-fn a_client_outside_keeps_its_port_where_it_keeps_its_address() {
+fn where_the_port_that_stands_for_a_clients_is_taken_the_client_keeps_its_own() {
     each(|world| {
-        let (client, node_port, backend) = (world.client(40_000), world.node(30080), world.pod(2, 8080));
-        world.put(node_port, &[backend], &[backend], 0);
-        let (_, out) = world.run(FROM_NETWORK, &world.frame(client, node_port).build());
-        assert_eq!(source_port(&out), 40_000);
+        let (client, backend) = (world.client(40_000), world.pod(2, 8080));
+        let shown = [30080, 30081].map(|node_port| {
+            let node_port = world.node(node_port);
+            world.put(node_port, &[backend], &[backend], 0);
+            source_port(&world.run(FROM_NETWORK, &world.frame(client, node_port).build()).1)
+        });
+        assert!(shown[0] >= 61_000, "{shown:?}");
+        assert_eq!(shown[1], 40_000);
     });
 }

@@ -10,6 +10,7 @@ use fairway_common::{Reason, V4, V6, limits};
 
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
+use crate::stage::conntrack::Ports;
 use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::fragment::{self, Followed};
 use crate::stage::service::{Client, Side};
@@ -22,6 +23,12 @@ pub trait Direction {
     const HOOK: Hook;
     /// Where new clients are.
     const SIDE: Side;
+    /// Source ports of clients that keep their address. Not the node's range for clients outside: one of them may be
+    /// another node, which uses this range itself.
+    const PORTS: Ports = match Self::SIDE {
+        Side::Inside => Ports::Node,
+        Side::Outside => Ports::High,
+    };
     /// Flags of the redirect that brings an answer back to the sender.
     const BACK: u64;
     /// Packets come from one pod, and must have one of its addresses.
@@ -189,9 +196,9 @@ fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> R
 
 /// The first packet of a connection to a Service.
 ///
-/// A client of this node gets another source port even where it keeps its address: nothing is recorded of what it sends to
-/// the backend itself, maybe from the same port, and the replies of the two must differ (S49). A port below 1024 says
-/// something, and stays.
+/// A client gets another source port even where it keeps its address: nothing is recorded of what it sends to the backend
+/// itself, maybe from the same port, and the replies of the two must differ (S49). A port below 1024 says something, and
+/// stays.
 #[inline(always)]
 fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
     packet.service = frontend.service;
@@ -221,9 +228,10 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     to.source = shown::<D, A>(packet, choice.backend);
     to.destination = choice.backend.address;
     to.destination_port = choice.backend.port;
-    let chosen = u16::from_be(to.source_port) < limits::PRIVILEGED;
-    if to.source != packet.tuple.source || D::SIDE == Side::Inside && !chosen {
-        to.source_port = conntrack::apart(to.source_port);
+    if to.source != packet.tuple.source {
+        to.source_port = conntrack::apart(to.source_port, Ports::Node);
+    } else if u16::from_be(to.source_port) >= limits::PRIVILEGED {
+        to.source_port = conntrack::apart(to.source_port, D::PORTS);
     }
     conntrack::create(packet, pending, choice.id)?;
     let to = &pending.to;

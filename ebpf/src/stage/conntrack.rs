@@ -24,6 +24,8 @@ const TAKEN: i32 = -17;
 const CURRENT_NAMESPACE: u64 = u64::MAX;
 /// The first port that Linux hands out by itself.
 const EPHEMERAL: u32 = 32_768;
+/// The first one above them.
+const HIGH: u32 = 61_000;
 /// No flag of an insertion: the key is somebody else's.
 const BUSY: u64 = u64::MAX;
 
@@ -203,14 +205,16 @@ fn claim<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>) -> Result<(), Reas
     }
 }
 
-/// Tries one port. 1: it is the one, and no other is tried.
+/// Tries one port: the one that the key has, the client's own, others of the node's range. 1: it is the one, and no other is tried.
 extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
     // SAFETY: what `claim` gave to the loop.
     let claim = unsafe { &mut *claim };
     let Pending { key, entry: reply, .. } = &mut *claim.pending;
     let translates_source = key.destination != reply.to.destination;
-    if index > 0 {
-        key.destination_port = port(service::random());
+    match index {
+        0 => {}
+        1 if !translates_source => key.destination_port = reply.to.destination_port,
+        _ => key.destination_port = port(service::random()),
     }
     if translates_source && listens(claim.skb, key) {
         return 0;
@@ -245,17 +249,30 @@ fn listens<A: Ip>(skb: *mut __sk_buff, reply: &Tuple<A>) -> bool {
     true
 }
 
+/// Ports that a connection may show in place of its client's.
+#[derive(Clone, Copy)]
+pub enum Ports {
+    /// The node's range, `--nat-ports`.
+    Node,
+    /// Those above what Linux hands out by itself, which few use.
+    High,
+}
+
+/// A port that stands for a client's port, network byte order: in the node's range, if it is as large, different ones for
+/// all that Linux hands out by itself (32768 to 60999).
+#[inline(always)]
+pub fn apart(client: u16, ports: Ports) -> u16 {
+    let number = (u16::from_be(client) as u32).wrapping_sub(EPHEMERAL);
+    match ports {
+        Ports::Node => port(number),
+        Ports::High => ((HIGH + number % (0x1_0000 - HIGH)) as u16).to_be(),
+    }
+}
+
 /// A port of the node's range, network byte order.
 #[inline(always)]
 fn port(number: u32) -> u16 {
     let count = settings::nat_port_count();
     let offset = if count == 0 { 0 } else { number % count };
     ((settings::nat_port_first() + offset) as u16).to_be()
-}
-
-/// The port of the node's range that stands for a client's port, network byte order: different ones for all that Linux
-/// hands out by itself (32768 to 60999), as long as the range is as large.
-#[inline(always)]
-pub fn apart(client: u16) -> u16 {
-    port((u16::from_be(client) as u32).wrapping_sub(EPHEMERAL))
 }
