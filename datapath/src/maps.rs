@@ -4,6 +4,7 @@ mod clients;
 mod flows;
 mod half;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -176,7 +177,26 @@ impl Maps {
     }
 
     pub(crate) fn put_pod(&mut self, pod: &Pod) -> Result<(), Error> {
-        by_family!(self, pod.address, |half, words| half.put_pod(words, pod))
+        by_family!(self, pod.address, |half, words| half.put_pod(words, pod, false))
+    }
+
+    /// Writes pods again whose entries somebody changed or deleted.
+    pub(crate) fn repair_pods<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a Pod>,
+        repaired: &mut Vec<Repair>,
+        failed: &mut Vec<Error>,
+    ) {
+        let found: BTreeMap<IpAddr, Pod> = match self.pods() {
+            Ok(pods) => pods.into_iter().map(|pod| (pod.address, pod)).collect(),
+            Err(error) => return failed.push(error),
+        };
+        for pod in wanted.filter(|pod| found.get(&pod.address) != Some(pod)) {
+            match by_family!(self, pod.address, |half, words| half.put_pod(words, pod, true)) {
+                Ok(()) => repaired.push(Repair { what: What::Pod, subject: pod.address.to_string() }),
+                Err(error) => failed.push(error),
+            }
+        }
     }
 
     pub(crate) fn delete_pod(&mut self, address: IpAddr) -> Result<bool, Error> {

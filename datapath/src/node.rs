@@ -1,5 +1,6 @@
 //! The data path of one node, as the agent holds it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,8 @@ pub struct Datapath {
     programs: Programs,
     attachments: Attachments,
     maps: Maps,
+    /// The pods that it was told of.
+    pods: BTreeMap<IpAddr, Pod>,
     /// Put back before the programs were loaded anew, and not told yet.
     repaired: Vec<Repair>,
 }
@@ -32,7 +35,7 @@ impl Datapath {
         let programs = Programs::load(&options)?;
         let attachments = Attachments::open(&options.pins)?;
         let maps = Maps::open(&map_directory(&options.pins))?;
-        Ok(Self { options, programs, attachments, maps, repaired: Vec::new() })
+        Ok(Self { options, programs, attachments, maps, pods: BTreeMap::new(), repaired: Vec::new() })
     }
 
     /// Attaches to a device through which traffic reaches and leaves the node. Again is a success.
@@ -75,12 +78,14 @@ impl Datapath {
 
     /// Adds or replaces a pod's address.
     pub fn put_pod(&mut self, pod: &Pod) -> Result<(), Error> {
+        self.pods.insert(pod.address, *pod);
         self.maps.put_pod(pod)
     }
 
     /// Removes a pod's address; one that is not there is a success. Whether connections of it were translated on the wire:
     /// the next pod of this address must not meet them, see [`Tracker::forget_pod`].
     pub fn delete_pod(&mut self, address: IpAddr) -> Result<bool, Error> {
+        self.pods.remove(&address);
         self.maps.delete_pod(address)
     }
 
@@ -142,6 +147,7 @@ impl Datapath {
     pub fn repair(&mut self) -> (Vec<Repair>, Vec<Error>) {
         let (mut repaired, mut failed) = (std::mem::take(&mut self.repaired), Vec::new());
         self.maps.repair(&mut repaired, &mut failed);
+        self.maps.repair_pods(self.pods.values(), &mut repaired, &mut failed);
         self.attachments.repair(&mut self.programs, &mut repaired, &mut failed);
         (repaired, failed)
     }

@@ -13,6 +13,8 @@ pub enum What {
     Filter,
     /// A map's pin was removed.
     MapPin,
+    /// A pod's entry was deleted or changed.
+    Pod,
 }
 
 /// Something that was put back.
@@ -32,6 +34,7 @@ impl Repair {
             What::LinkPin => "link-pin",
             What::Filter => "filter",
             What::MapPin => "map-pin",
+            What::Pod => "pod",
         }
     }
 }
@@ -43,6 +46,9 @@ impl fmt::Display for Repair {
             What::Link => write!(f, "{subject} had been detached or replaced, and is attached again"),
             What::LinkPin => write!(f, "the pin of {subject} had been removed, and is there again"),
             What::Filter => write!(f, "the filter {subject} had been deleted, and is there again"),
+            What::Pod => {
+                write!(f, "the entry of pod {subject} had been deleted or changed, and is there again")
+            }
             What::MapPin => write!(f, "the pin of map {subject} had been removed, and is there again"),
         }
     }

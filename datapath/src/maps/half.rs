@@ -145,12 +145,13 @@ impl<A: Address> Half<A> {
         gone_is_fine(self.frontends.remove(&key)).map_err(Error::map("write", A::NAMES[0]))
     }
 
-    /// The kernel programs set a bit of the value: where another value was, it may have been set since.
-    pub(super) fn put_pod(&mut self, address: A, pod: &Pod) -> Result<(), Error> {
+    /// The kernel programs set a bit of the value: where another value was, it may have been set since. `was_there`: even if
+    /// it is not now.
+    pub(super) fn put_pod(&mut self, address: A, pod: &Pod, was_there: bool) -> Result<(), Error> {
         let old = self.pods.get(&Words(address), 0).ok();
         let value = KernelPod {
             ifindex: pod.ifindex,
-            flags: if old.is_some() { KernelPod::TRANSLATES } else { 0 },
+            flags: if was_there || old.is_some() { KernelPod::TRANSLATES } else { 0 },
             pod_mac: pod.pod_mac,
             node_mac: pod.node_mac,
             pad: 0,

@@ -91,6 +91,26 @@ fn a_link_that_was_detached_and_a_filter_that_was_deleted_are_attached_again() {
     assert_eq!(network.node.run(|| repaired(&mut datapath)), []);
 }
 
+// S102
+#[test]
+fn a_pods_entry_that_somebody_deleted_is_there_again_and_its_connections_go_on() {
+    let (world, network, mut datapath) = served();
+    let mut streams = Vec::new();
+    for service in SERVICES {
+        let mut stream = network.client.run(|| connect(service).unwrap());
+        echo(&mut stream);
+        streams.push(stream);
+    }
+    let before = datapath.pods().unwrap();
+    world::delete_pods(&world.options(false).pins);
+    assert_eq!(datapath.pods().unwrap(), []);
+    let found = network.node.run(|| repaired(&mut datapath));
+    assert_eq!(found.iter().map(|it| it.what).collect::<Vec<_>>(), [What::Pod; 4], "{found:?}");
+    assert_eq!(datapath.pods().unwrap(), before);
+    streams.iter_mut().for_each(echo);
+    assert_eq!(network.node.run(|| repaired(&mut datapath)), []);
+}
+
 #[test]
 fn removal_takes_all_programs_and_maps_off_the_node_and_leaves_what_others_pinned() {
     let (world, network, datapath) = served();

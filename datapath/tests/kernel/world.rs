@@ -247,6 +247,17 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
     full
 }
 
+/// Deletes the entries of all pods.
+pub(crate) fn delete_pods(pins: &Path) {
+    fn all<K: aya::Pod>(map: aya::maps::Map) {
+        let mut map: aya::maps::HashMap<_, K, [u32; 6]> = map.try_into().unwrap();
+        let keys: Vec<K> = map.keys().collect::<Result<_, _>>().unwrap();
+        keys.iter().for_each(|key| map.remove(key).unwrap());
+    }
+    all::<[u8; 4]>(map(pins, "PODS4"));
+    all::<[u8; 16]>(map(pins, "PODS6"));
+}
+
 /// The word that says whether anything stands beside the tables.
 pub(crate) fn overflowed(pins: &Path) -> u32 {
     aya::maps::Array::<_, u32>::try_from(map(pins, "OVERFLOWED")).unwrap().get(&0, 0).unwrap()

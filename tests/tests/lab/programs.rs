@@ -75,6 +75,7 @@ enum Removed {
     LinkPins,
     MapPins,
     Entry,
+    PodEntry,
 }
 
 impl Removed {
@@ -84,6 +85,7 @@ impl Removed {
             Self::LinkPins => "link-pin",
             Self::MapPins => "map-pin",
             Self::Entry => "entry",
+            Self::PodEntry => "pod",
         }
     }
 }
@@ -121,8 +123,15 @@ fn remove(world: &World, what: Removed) -> anyhow::Result<()> {
             let mut key = address.octets().to_vec();
             key.extend(80_u16.to_be_bytes());
             key.extend([6, 0]);
-            bpf::delete(&world.lab.state.pins(Some("node1")).join(maps).join("FRONTENDS4"), &key)?;
-            Ok(())
+            let frontends = world.lab.state.pins(Some("node1")).join(maps).join("FRONTENDS4");
+            Ok(bpf::delete(&frontends, &key)?)
+        }
+        Removed::PodEntry => {
+            let IpAddr::V4(address) = world.pod_address("client-1", false)? else {
+                unreachable!("an IPv4 address")
+            };
+            let pods = world.lab.state.pins(Some("node1")).join(maps).join("PODS4");
+            Ok(bpf::delete(&pods, &address.octets())?)
         }
     }
 }
@@ -150,7 +159,8 @@ async fn vanish(world: &World) -> anyhow::Result<()> {
     for (from, to) in frontends.iter().filter(|(from, _)| !at_sockets(*from)) {
         kept.push((*from, one_socket(world, *from, Kind::Tcp, *to).await?));
     }
-    for what in [Removed::SocketLinks, Removed::LinkPins, Removed::MapPins, Removed::Entry] {
+    for what in [Removed::SocketLinks, Removed::LinkPins, Removed::MapPins, Removed::Entry, Removed::PodEntry]
+    {
         if result.is_ok() && (what != Removed::SocketLinks || world.socket_lb != SocketLb::Off) {
             result = restored(world, what, &frontends).await.with_context(|| format!("{what:?}"));
         }
