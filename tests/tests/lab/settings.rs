@@ -175,7 +175,8 @@ async fn both_ways(world: &World) -> anyhow::Result<()> {
         return Ok(());
     }
     let from = Position::PodSameNode;
-    let mut source_port = 40_100;
+    // One that the kernel hands to nobody else.
+    let mut source_port = 31_100;
     for v6 in [false, true] {
         for service in [LOCAL_POD, REMOTE_POD] {
             let by_service = (service.cluster_ip(v6), 80);
