@@ -11,6 +11,7 @@ use fairway_tests::lab::SocketLb;
 use fairway_tests::traffic::{Failure, Kind, Load, Query};
 use futures::FutureExt;
 
+use super::own::latest;
 use super::services::{EMPTY, LOCAL_POLICY, PAIR};
 use super::trial::Trial;
 use super::world::{Position, World, pair};
@@ -130,6 +131,9 @@ async fn held_while_removed(world: &World, from: Position) -> anyhow::Result<usi
     let mut held = Vec::new();
     for _ in 0..16 {
         held.push(world.client(from).start_load(load).await?);
+    }
+    for load in &held {
+        latest(world, from, load, |name| name.starts_with("pair-")).await?;
     }
     answered_by(world, Position::PodSameNode, &["pair-1", "pair-2"]).await?;
     // The pod lives on, and only its label goes.
