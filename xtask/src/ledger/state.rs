@@ -69,7 +69,8 @@ pub(crate) fn entry(statement: Statement, tests: &[Test], results: &Results) -> 
     };
     let capped = statement.cap.is_some();
     let (state, note) = match statement.cap {
-        Some((cap, why)) if cap < state => (cap, why),
+        // Why there is no test says more than that there is none.
+        Some((cap, why)) if cap < state || own.is_empty() && cap == state => (cap, why),
         _ => (state, note),
     };
     let tests = own.into_iter().map(Test::name).collect();
