@@ -62,7 +62,6 @@ async fn swapped(world: &World) -> anyhow::Result<()> {
     };
     trace.kill().await?;
     ensure!(began.contains("tracing is on"), "{began}");
-    ensure!(rounds > 2, "the programs were swapped within {rounds} changes");
     ensure!(slowest < Duration::from_secs(3), "something waited for {slowest:?}");
     Ok(())
 }
