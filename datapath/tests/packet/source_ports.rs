@@ -25,7 +25,7 @@ fn colliding_source_ports_are_resolved_until_there_is_none_left() {
         let mut used = BTreeSet::new();
         for client in 400..404 {
             let frame = world.frame(world.client(client), node_port).build();
-            // A try looks at eight random ports: like a client, send again.
+            // A try looks at some random ports: like a client, send again.
             let sent = (0..100).map(|_| world.run(FROM_NETWORK, &frame)).find(|(verdict, _)| *verdict == 7);
             let (_, out) = sent.expect("a free port is found");
             assert!(used.insert(source_port(&out)), "two connections have one source port");
