@@ -86,20 +86,24 @@ async fn sticks(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a client goes to another backend within a dozen time-outs of a second.
+async fn leaves(world: &World, from: Position, first: &str) -> bool {
+    for _ in 0..12 {
+        // Time itself is what is tested: each new connection would start it anew.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        if asked(world, from, 1).await.iter().any(|name| name != first) {
+            return true;
+        }
+    }
+    false
+}
+
 async fn times_out(world: &World) -> anyhow::Result<()> {
     let mut own = begin(world, &sticky(600)).await?;
     own.apply(&sticky(1))?;
     for from in [Position::PodSameNode, Position::External] {
         let first = one(world, from).await?;
-        let mut elsewhere = false;
-        for _ in 0..12 {
-            // Time itself is what is tested: each new connection would start it anew.
-            tokio::time::sleep(Duration::from_millis(1300)).await;
-            elsewhere |= asked(world, from, 1).await.iter().any(|name| *name != first);
-            if elsewhere {
-                break;
-            }
-        }
+        let elsewhere = leaves(world, from, &first).await;
         ensure!(elsewhere, "{} goes to {first} after a dozen time-outs", from.name());
     }
     Ok(())
@@ -112,15 +116,8 @@ async fn old_connection(world: &World) -> anyhow::Result<()> {
     let load = Load { query, every: Duration::from_millis(20), one_connection: true };
     let held = world.client(from).start_load(load).await?;
     let first = one(world, from).await?;
-    let mut elsewhere = false;
-    for _ in 0..12 {
-        // As above: the packets of the held connection are the only ones meanwhile.
-        tokio::time::sleep(Duration::from_millis(1300)).await;
-        elsewhere |= asked(world, from, 1).await.iter().any(|name| *name != first);
-        if elsewhere {
-            break;
-        }
-    }
+    // The packets of the held connection are the only ones meanwhile.
+    let elsewhere = leaves(world, from, &first).await;
     let report = world.client(from).stop_load(held).await?;
     ensure!(elsewhere, "still {first}");
     ensure!(report.failed() == 0, "{report:?}");
