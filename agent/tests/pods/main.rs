@@ -35,6 +35,7 @@ fn add(world: &World, pod: &str) -> AddRequest {
         interface: "eth0".into(),
         pod_namespace: "default".into(),
         pod_name: pod.into(),
+        ..AddRequest::default()
     }
 }
 
