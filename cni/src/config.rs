@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::call::{Command, is_identifier};
+use crate::capabilities::Capabilities;
 use crate::error::Error;
 use crate::version::Version;
 
@@ -28,6 +29,9 @@ pub(crate) struct Config {
     /// What libcni calls it too.
     #[serde(rename = "cni.dev/attachments")]
     attachments: Option<Vec<Attachment>>,
+    /// What an ADD asks for; nothing with other commands.
+    #[serde(skip)]
+    pub(crate) capabilities: Capabilities,
 }
 
 /// One device of one container that still exists.
@@ -75,7 +79,7 @@ impl Previous {
 impl Config {
     /// Reads and checks the configuration for a command other than VERSION.
     pub(crate) fn read(input: &[u8], command: Command) -> Result<(Self, Version), Error> {
-        let config: Self = serde_json::from_slice(input).map_err(Error::Decode)?;
+        let mut config: Self = serde_json::from_slice(input).map_err(Error::Decode)?;
         let supported: Vec<Version> =
             Version::ALL.into_iter().filter(|version| *version >= command.since()).collect();
         let version = Version::parse(&config.version).filter(|version| supported.contains(version));
@@ -84,6 +88,9 @@ impl Config {
             return Err(Error::Version { found: config.version, needs: command.text(), supported });
         };
         config.check(command)?;
+        if command == Command::Add {
+            config.capabilities = Capabilities::read(input)?;
+        }
         Ok((config, version))
     }
 

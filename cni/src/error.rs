@@ -20,6 +20,10 @@ pub(crate) enum Error {
     Decode(#[source] serde_json::Error),
     #[error("`{key}` in the network configuration must be {rule}")]
     Config { key: &'static str, rule: &'static str },
+    #[error("`{key}` in the network configuration is `{value}`: it must be {rule}")]
+    Value { key: &'static str, value: String, rule: &'static str },
+    #[error("`{key}` in the network configuration is `{value}`, which is not supported: {hint}")]
+    Unsupported { key: &'static str, value: String, hint: &'static str },
     #[error("no runtime for the call could be started")]
     Start(#[source] std::io::Error),
     #[error("the agent does not answer on `{}`: see that fairway-agent runs on this node", .socket.display())]
@@ -44,7 +48,8 @@ impl Error {
             Self::MissingVariables(_) | Self::Variable { .. } => 4,
             Self::Read(_) | Self::Start(_) => 5,
             Self::Decode(_) | Self::Answer(_) => 6,
-            Self::Config { .. } => 7,
+            Self::Unsupported { .. } => 2,
+            Self::Config { .. } | Self::Value { .. } => 7,
             Self::Unreachable { .. } => 11,
             Self::NotReady(_) => 50,
             Self::Agent { code, .. } => *code,

@@ -3,6 +3,7 @@
 
 mod agent;
 mod call;
+mod capabilities;
 mod config;
 mod error;
 mod result;

@@ -60,8 +60,8 @@ async fn add(
         interface: call.interface.clone(),
         pod_namespace: call.pod_namespace.clone(),
         pod_name: call.pod_name.clone(),
-        port_mappings: Vec::new(),
-        bandwidth: None,
+        port_mappings: config.capabilities.ports.clone(),
+        bandwidth: config.capabilities.bandwidth,
     };
     result::format(version, config, call, &agent.add(request).await?.into_inner())
 }
