@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use fairway_tests::lab::{Families, SocketLb};
+use fairway_tests::lab::{Families, Runtime, SocketLb};
 use fairway_tests::{keeper, traffic};
 
 const EXAMPLES: &str = "Examples:
@@ -73,6 +73,9 @@ enum Command {
         /// The example manifests; default: found from where the program was built.
         #[arg(long, value_name = "DIR")]
         examples: Option<PathBuf>,
+        /// What makes pods.
+        #[arg(long, default_value = "lab")]
+        runtime: Runtime,
     },
     /// Answer TCP lines, UDP datagrams and HTTP requests with a name and the addresses seen.
     Serve {
@@ -148,6 +151,9 @@ struct UpArguments {
     /// Whose sockets are translated when they connect; `on` is `all`.
     #[arg(long, default_value = "all")]
     socket_lb: SocketLb,
+    /// What makes pods.
+    #[arg(long, default_value = "lab")]
+    runtime: Runtime,
 }
 
 pub(crate) use lab::progress;
@@ -175,7 +181,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restart(Restart::Control { kill }) => lab::restart(id, "control", kill)?,
         Command::Status { output } => status::print(&lab::find(id)?, output)?,
         Command::Down => lab::down(id)?,
-        Command::Demo { keep, examples } => return block_on(crate::demo::run(keep, examples)),
+        Command::Demo { keep, examples, runtime } => {
+            return block_on(crate::demo::run(keep, examples, runtime));
+        }
         Command::Serve { name, listeners } => block_on(traffic::serve(&name, &listeners)).context("serve")?,
         Command::Redis { port } => block_on(traffic::redis(port)).context("redis")?,
         Command::Request(arguments) => return block_on(inside::request(arguments)),

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, UpError, down, keep_logs, up};
+use fairway_tests::lab::{
+    Families, Lab, Owner, Running, Runtime, SocketLb, State, UpError, down, keep_logs, up,
+};
 use fairway_tests::traffic::Runner;
 use report::Report;
 
@@ -22,17 +24,19 @@ struct Demo {
 }
 
 /// Runs the demo; failure when one of its checks failed.
-pub(crate) async fn run(keep: bool, examples: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(keep: bool, examples: Option<PathBuf>, runtime: Runtime) -> anyhow::Result<ExitCode> {
     let examples = examples.map_or_else(find_examples, Ok)?;
     let examples = examples.canonicalize().with_context(|| format!("`{}`", examples.display()))?;
     let start = Instant::now();
     let id = if keep { "demo".to_owned() } else { format!("demo-{}", std::process::id()) };
     let mut state = State::new(&id, &examples, 2, Families::Dual, SocketLb::All);
+    state.runtime = runtime;
     // An interrupted demo leaves nothing behind: the lab ends with its owner.
     state.owner = Owner::of(std::process::id()).filter(|_| !keep);
     let lab = bring_up(state, keep).await?;
     let mut report = Report::new();
-    report.say(&format!("2 nodes, IPv4 and IPv6, with the examples of {}", examples.display()));
+    let by = if runtime == Runtime::Containerd { ", pods by containerd" } else { "" };
+    report.say(&format!("2 nodes, IPv4 and IPv6, with the examples of {}{by}", examples.display()));
     report.say(&format!("up after {:.1?}", start.elapsed()));
     let demo = Demo::new(&lab)?;
     calls::run(&demo, &mut report).await;

@@ -16,9 +16,10 @@ use anyhow::Context;
 use notify::Watcher;
 use tokio::sync::mpsc;
 
-use crate::lab::{Manifests, State, binaries};
+use crate::lab::{Manifests, Runtime, State, binaries};
+use crate::runtime::Containerd;
 use kubelet::Kubelet;
-use processes::Processes;
+use processes::{CONTAINERD, Processes};
 
 /// Keeps the lab `id` until it is killed, or the process that owns the lab ends.
 ///
@@ -32,6 +33,10 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
     processes.start("control")?;
     for node in state.plan.node_names() {
         processes.start(&node)?;
+        if state.runtime == Runtime::Containerd {
+            processes.start(&format!("{CONTAINERD}{node}"))?;
+            tokio::spawn(import_images(state.clone(), node));
+        }
     }
     let manifests = Manifests::new(state.manifests(), state.plan);
     let (changed, mut changes) = mpsc::channel(1);
@@ -59,6 +64,15 @@ pub async fn keep(id: &str) -> anyhow::Result<()> {
                 return Err(become_down(id));
             }
         }
+    }
+}
+
+/// Tries until the node's containerd listens and has them.
+async fn import_images(state: Arc<State>, node: String) {
+    let containerd = Containerd::of(&state, &node);
+    while let Err(error) = containerd.import_images().await {
+        tracing::info!("images of {node}: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod eventually;
 pub mod keeper;
 pub mod lab;
 pub mod peer;
+pub mod runtime;
 pub mod traffic;
 
 pub use eventually::{eventually, eventually_within};

@@ -133,6 +133,9 @@ fn run(task: Task) -> Result<ExitCode> {
 /// Becomes `fairway-lab`, whose exit code is then this program's.
 fn lab(command: Option<&str>, args: Vec<OsString>) -> Result<()> {
     setup::toolchain()?;
+    if args.iter().any(|word| word.to_string_lossy().ends_with("containerd")) {
+        setup::containerd()?;
+    }
     binaries::build(false)?;
     sh::exec(sh::command(binaries::folder(false)?.join("fairway-lab")).args(command).args(args))
 }

@@ -6,6 +6,14 @@ mod linker;
 use anyhow::{Context, Result};
 use xtask::bpf::{self, Missing};
 
+/// Installs a container runtime, and the plugins that stand beside Fairway's.
+pub(crate) fn containerd() -> Result<()> {
+    apt::install(
+        &["containerd", "runc", "containernetworking-plugins", "busybox-static"],
+        "pods are made by containerd, inside the lab's namespaces",
+    )
+}
+
 /// Makes sure that the kernel programs can be compiled. Touches nothing, network included, when they can.
 pub(crate) fn toolchain() -> Result<()> {
     if bpf::detect().is_err_and(|missing| missing.contains(&Missing::Compiler)) {

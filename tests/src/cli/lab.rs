@@ -31,7 +31,8 @@ pub(super) fn up(id: Option<&str>, arguments: &UpArguments) -> anyhow::Result<()
     let source = arguments.directory.canonicalize();
     let source = source.with_context(|| format!("`{}`", arguments.directory.display()))?;
     let id = id.map_or_else(|| id_of(&source), str::to_owned);
-    let state = State::new(&id, &source, arguments.nodes, arguments.family, arguments.socket_lb);
+    let mut state = State::new(&id, &source, arguments.nodes, arguments.family, arguments.socket_lb);
+    state.runtime = arguments.runtime;
     let start = Instant::now();
     let lab = bring_up(state, &mut progress())?;
     let pods = lab.status()?.pods.len();

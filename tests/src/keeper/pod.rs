@@ -1,6 +1,7 @@
 //! One pod, from its sandbox to its end.
 
 mod container;
+mod containerd;
 mod report;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::kubelet::States;
-use super::{cni, lock};
-use crate::lab::{Cgroup, Netns, Place, PodState, State};
+use super::{cni, in_one_line, lock};
+use crate::lab::{Cgroup, Netns, Place, PodState, Runtime, State};
 pub(super) use container::service_environment;
 use report::Told;
 
@@ -33,6 +34,8 @@ pub(super) struct Sandbox {
     container_id: String,
     states: States,
     starts: watch::Receiver<u64>,
+    /// The container runtime's name for it, once it made it.
+    made: containerd::Made,
     /// Readiness of each container, and whether the pod is ending.
     told: watch::Sender<Told>,
 }
@@ -61,6 +64,7 @@ impl Sandbox {
             container_id,
             states,
             starts,
+            made: containerd::Made::default(),
             told,
         };
         // Seen as soon as it is wanted, even if a pod of that name still ends.
@@ -132,6 +136,12 @@ impl Sandbox {
         };
         let cgroup = Cgroup::below_root(&self.place.cgroup).and_then(|cgroup| cgroup.create());
         cgroup.map_err(|error| format!("cgroup: {error}"))?;
+        if self.state.runtime == Runtime::Containerd {
+            let addresses = containerd::sandbox(self).await.map_err(|error| in_one_line(&error))?;
+            if !self.host_network() {
+                return Ok(addresses);
+            }
+        }
         if self.host_network() {
             return Ok(self.state.plan.node(number).iter().map(ipnet::IpNet::addr).collect());
         }
@@ -178,15 +188,24 @@ impl Sandbox {
         if let Ok(Err(error)) = removed {
             tracing::warn!("pod {}: cgroup: {error}", self.name);
         }
-        if self.host_network() {
+        let by_containerd = self.state.runtime == Runtime::Containerd;
+        if self.host_network() && !by_containerd {
             return;
         }
         for attempt in 1..=10 {
-            match cni::call(self.cni("DEL")).await {
-                Ok(_) => break,
+            let removed = if by_containerd {
+                containerd::remove(self).await.map_err(|error| in_one_line(&error))
+            } else {
+                cni::call(self.cni("DEL")).await.map(drop)
+            };
+            match removed {
+                Ok(()) => break,
                 Err(error) => tracing::warn!("pod {}: DEL, attempt {attempt}: {error}", self.name),
             }
             tokio::time::sleep(RETRY).await;
+        }
+        if self.host_network() {
+            return;
         }
         if let Err(error) = Netns::named(&self.place.netns).remove() {
             tracing::warn!("pod {}: network namespace: {error}", self.name);

@@ -14,6 +14,10 @@ use tokio::sync::watch;
 
 use super::lock;
 use crate::lab::{ProcessState, State, command};
+use crate::runtime::Containerd;
+
+/// What the name of a node's container runtime starts with; the rest is the node's.
+pub(super) const CONTAINERD: &str = "containerd-";
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -23,7 +27,7 @@ struct Process {
     ended: watch::Receiver<Option<String>>,
 }
 
-/// The processes by name: `control`, and each node's name for its agent.
+/// The processes by name: `control`, each node's name for its agent, and `containerd-NODE`.
 pub(super) struct Processes {
     state: Arc<State>,
     running: Mutex<BTreeMap<String, Process>>,
@@ -57,7 +61,11 @@ impl Processes {
         if running.get(name).is_some_and(|process| process.ended.borrow().is_none()) {
             return Err(io::Error::other(format!("`{name}` runs already")));
         }
-        let mut child = if name == "control" { self.control()? } else { self.agent(name)? };
+        let mut child = match name.strip_prefix(CONTAINERD) {
+            Some(node) => self.containerd(node)?,
+            None if name == "control" => self.control()?,
+            None => self.agent(name)?,
+        };
         let pid = child.id().unwrap_or_default();
         let (end, ended) = watch::channel(None);
         let own_name = name.to_owned();
@@ -119,6 +127,14 @@ impl Processes {
             command.arg("--service-cidr").arg(range.to_string());
         }
         self.spawn(node, command)
+    }
+
+    fn containerd(&self, node: &str) -> io::Result<Child> {
+        let words = Containerd::of(&self.state, node).prepare()?;
+        let (program, arguments) = words.split_first().ok_or_else(|| io::Error::other("no program"))?;
+        let mut command = Command::from(command(&self.state.place(node), program)?);
+        command.args(arguments);
+        self.spawn(&format!("{CONTAINERD}{node}"), command)
     }
 
     fn spawn(&self, name: &str, mut command: Command) -> io::Result<Child> {

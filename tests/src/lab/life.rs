@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 use super::enter::binaries;
 use super::manifests::ManifestError;
 use super::wire::{self, WireError};
-use super::{Lab, Manifests, Owner, ProcessState, State, Status, labs};
+use super::{Lab, Manifests, Owner, ProcessState, Runtime, State, Status, labs, leftovers};
+use crate::runtime::{Containerd, MissingError};
 
 /// How long a lab may take until all is ready.
 const READY: Duration = Duration::from_secs(120);
@@ -54,6 +55,9 @@ pub enum UpError {
         /// Which.
         program: PathBuf,
     },
+    /// The container runtime is not installed.
+    #[error("the container runtime is not all here")]
+    Runtime(#[from] MissingError),
     /// The manifests.
     #[error("cannot take the manifests")]
     Manifests(#[from] ManifestError),
@@ -121,6 +125,9 @@ fn check(state: &State) -> Result<(), UpError> {
         if !program.exists() {
             return Err(UpError::NotBuilt { program });
         }
+    }
+    if state.runtime == Runtime::Containerd {
+        Containerd::installed()?;
     }
     for (id, problem) in clean_stale() {
         eprintln!("fairway-lab: clean-up of dead lab `{id}`: {problem}");
@@ -227,6 +234,7 @@ pub fn down(state: &State) -> Result<(), DownError> {
     };
     note("keeper", end_keeper(state));
     note("cgroup", state.cgroup().and_then(|cgroup| cgroup.remove()));
+    note("container runtime", leftovers::remove(state));
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Some(own) = name.strip_prefix(&state.prefix()) {

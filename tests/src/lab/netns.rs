@@ -58,6 +58,18 @@ impl Netns {
         ])
     }
 
+    /// Gives a namespace that is bound elsewhere this name too.
+    ///
+    /// # Errors
+    /// Not root, or it is not there.
+    pub fn bind(&self, other: &Path) -> io::Result<()> {
+        fs::create_dir_all(DIRECTORY)?;
+        self.remove()?;
+        File::create_new(&self.path)?;
+        let none: Option<&str> = None;
+        Ok(mount(Some(other), &self.path, none, MsFlags::MS_BIND, none)?)
+    }
+
     /// Removes the namespace's name; it goes when its last process has gone. One that is not there is a success.
     ///
     /// # Errors

@@ -57,6 +57,17 @@ impl SocketLb {
     }
 }
 
+/// What makes pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The lab itself: a namespace, a call of the plugin, a process.
+    #[default]
+    Lab,
+    /// A containerd on each node, which calls the plugin.
+    Containerd,
+}
+
 /// The addresses of a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

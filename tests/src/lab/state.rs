@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cgroup, Families, Netns, Place, Plan, SocketLb};
+use super::{Cgroup, Families, Netns, Place, Plan, Runtime, SocketLb};
 
 const LABS: &str = "/run/fairway-lab";
 
@@ -49,6 +49,8 @@ pub struct State {
     pub plan: Plan,
     /// Whose sockets are translated.
     pub socket_lb: SocketLb,
+    /// What makes pods.
+    pub runtime: Runtime,
     /// The process that plays the kubelet.
     pub keeper: Option<Owner>,
     /// The process that the lab ends with; none: it stays until `down`.
@@ -60,7 +62,8 @@ impl State {
     #[must_use]
     pub fn new(id: &str, source: &Path, nodes: u8, families: Families, socket_lb: SocketLb) -> Self {
         let plan = Plan { nodes, families };
-        Self { id: id.into(), source: source.into(), plan, socket_lb, keeper: None, owner: None }
+        let runtime = Runtime::default();
+        Self { id: id.into(), source: source.into(), plan, socket_lb, runtime, keeper: None, owner: None }
     }
 
     /// Reads the state of the lab `id`.
@@ -152,7 +155,7 @@ impl State {
         Cgroup::below_root(&self.cgroup_name())
     }
 
-    fn cgroup_name(&self) -> String {
+    pub(crate) fn cgroup_name(&self) -> String {
         format!("fairway-lab-{}", self.id)
     }
 
@@ -174,6 +177,13 @@ impl State {
             netns: format!("{}{netns}", self.prefix()),
             cgroup: format!("{}/{node}/pods/{flat}", self.cgroup_name()),
         }
+    }
+
+    /// The cgroup below which a container runtime makes those of a pod's containers. It is another than the pod's place,
+    /// since no process may be in a cgroup above theirs.
+    #[must_use]
+    pub fn containers(&self, node: &str, pod: &str) -> String {
+        format!("{}/{node}/containers/{}", self.cgroup_name(), pod.replace('/', "_"))
     }
 }
 

@@ -51,7 +51,10 @@ fn get_install(packages: &[&str]) -> Result<()> {
 
 fn get() -> Command {
     let mut get = sh::command("apt-get");
-    get.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
+    // Offline, systemctl starts nothing: no package is installed here for a service of the machine.
+    get.env("DEBIAN_FRONTEND", "noninteractive")
+        .env("SYSTEMD_OFFLINE", "1")
+        .args(["-o", "DPkg::Lock::Timeout=300"]);
     get
 }
 

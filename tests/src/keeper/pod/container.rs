@@ -14,8 +14,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::super::probe;
-use super::Sandbox;
-use crate::lab::{Object, command, search_path};
+use super::{Sandbox, containerd};
+use crate::lab::{Object, Runtime, command, search_path};
+use crate::runtime::Program;
 
 /// Time until a container that ended is started again; doubles up to the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -23,11 +24,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// Runs a container until the pod is to end.
 pub(super) async fn run(pod: Arc<Sandbox>, index: usize, spec: Container, mut ended: watch::Receiver<bool>) {
     let mut backoff = BACKOFF.0;
-    loop {
-        let how = match start(&pod, &spec) {
-            Ok(child) => {
+    for attempt in 0.. {
+        let how = match start(&pod, &spec, attempt).await {
+            Ok(running) => {
                 let prober = tokio::spawn(probe::watch(pod.clone(), index, spec.clone()));
-                let how = wait(child, &mut ended).await;
+                let how = match running {
+                    Running::Process(child) => wait(child, &mut ended).await,
+                    Running::Container(container) => container.wait(&mut ended).await,
+                };
                 prober.abort();
                 how
             }
@@ -47,6 +51,11 @@ pub(super) async fn run(pod: Arc<Sandbox>, index: usize, spec: Container, mut en
     }
 }
 
+enum Running {
+    Process(Child),
+    Container(containerd::Container),
+}
+
 /// How the program ended by itself; none when the pod is to end, and it did after SIGTERM.
 async fn wait(mut child: Child, ended: &mut watch::Receiver<bool>) -> Option<String> {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
@@ -62,7 +71,7 @@ async fn wait(mut child: Child, ended: &mut watch::Receiver<bool>) -> Option<Str
     None
 }
 
-fn start(pod: &Sandbox, spec: &Container) -> io::Result<Child> {
+async fn start(pod: &Sandbox, spec: &Container, attempt: u32) -> io::Result<Running> {
     let environment = environment(pod, spec);
     let expanded = |words: &Option<Vec<String>>| -> Vec<String> {
         words.iter().flatten().map(|word| expand(word, &environment)).collect()
@@ -71,15 +80,25 @@ fn start(pod: &Sandbox, spec: &Container) -> io::Result<Child> {
     let (program, arguments) = words.split_first().filter(|_| spec.command.is_some()).ok_or_else(|| {
         io::Error::other("no `command`: a lab runs programs of this machine and pulls no images")
     })?;
+    if pod.state.runtime == Runtime::Containerd {
+        let (name, log) = (format!("{}-{}", spec.name, pod.container_id), format!("{}.log", pod.log_name()));
+        let environment = environment.into_iter().collect();
+        let program = Program { name, attempt, command: words, environment, log };
+        return containerd::start(pod, &program).await.map(Running::Container).map_err(io::Error::other);
+    }
     let log = File::options().create(true).append(true).open(pod.log())?;
     let mut command = Command::from(command(&pod.place, program)?);
     command.args(arguments).env_clear().env("PATH", search_path()?).envs(environment);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+    Ok(Running::Process(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?))
 }
 
 impl Sandbox {
     fn log(&self) -> std::path::PathBuf {
-        self.state.log(&format!("pod-{}", self.name.replace('/', "-")))
+        self.state.log(&self.log_name())
+    }
+
+    fn log_name(&self) -> String {
+        format!("pod-{}", self.name.replace('/', "-"))
     }
 
     pub(in crate::keeper) fn set_ready(&self, index: usize, ready: bool) {

@@ -1,0 +1,8 @@
+//! A real container runtime on a node: containerd, inside the node's network namespace, spoken to as a kubelet does.
+
+mod containerd;
+mod cri;
+mod image;
+
+pub use containerd::{CHAINED, Containerd, MissingError};
+pub use cri::{Cri, Error, Exec, Pod, Program};
