@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fairway_agent::reconcile::{Limits, Reconciler};
-use fairway_agent::resolve::{LocalNode, Resolver};
+use fairway_agent::resolve::{HostPorts, LocalNode, Resolver};
 use fairway_agent::sync::{self, Options, SyncState};
 use fairway_datapath::table::{Image, Op, Tables};
 use fairway_proto::model::{Cluster, Resource};
@@ -123,6 +123,7 @@ async fn whole(services: u32, endpoints: u32) -> Vec<(&'static str, Stage)> {
         node,
         pod_cidrs: vec![],
         reports,
+        host_ports: watch::channel(HostPorts::default()).1,
         metrics: Arc::default(),
         repairs: Arc::default(),
     };

@@ -236,6 +236,7 @@ async fn sync(
         node,
         pod_cidrs: shared.config.pod_cidrs.clone(),
         reports: shared.pods.subscribe(),
+        host_ports: shared.pods.host_ports(),
         metrics: shared.metrics.clone(),
         repairs: shared.repairs.clone(),
     };

@@ -3,6 +3,7 @@
 mod check;
 mod error;
 mod force;
+mod host_ports;
 mod ipam;
 mod programs;
 mod restore;
@@ -27,6 +28,7 @@ pub use programs::{ProgramError, Programs};
 pub use service::{CNI_CODE, service};
 
 use crate::netlink::Netlink;
+use crate::resolve::HostPorts;
 use force::Force;
 
 /// What [`Pods::open`] is told.
@@ -149,6 +151,12 @@ impl Pods {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Vec<PodStatus>> {
         self.force.statuses.subscribe()
+    }
+
+    /// The node's ports that lead to its pods, now and after each change.
+    #[must_use]
+    pub fn host_ports(&self) -> watch::Receiver<HostPorts> {
+        self.force.host_ports.subscribe()
     }
 }
 

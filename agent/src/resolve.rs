@@ -3,6 +3,7 @@
 mod claims;
 mod endpoints;
 mod frontends;
+mod host_ports;
 mod places;
 mod problem;
 mod resolver;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use fairway_datapath::table::{Frontend, FrontendKey, backend_flags};
 use fairway_proto::model::{Cluster, ObjectName};
+pub use host_ports::{HostPort, HostPorts};
 use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 pub use problem::Problem;
@@ -72,6 +74,8 @@ pub struct LocalNode {
     pub zone: Option<String>,
     /// Which addresses of nodes have NodePorts.
     pub node_port_addresses: NodePortAddresses,
+    /// Its ports that lead to its pods.
+    pub host_ports: HostPorts,
 }
 
 /// What kind of address a frontend has.
@@ -85,6 +89,8 @@ pub enum FrontendKind {
     LoadBalancer,
     /// An external IP.
     ExternalIp,
+    /// A port of this node that leads to one of its pods; named by the pod, and not by a Service.
+    HostPort,
 }
 
 impl FrontendKind {
@@ -95,14 +101,15 @@ impl FrontendKind {
             FrontendKind::NodePort => "NodePort",
             FrontendKind::LoadBalancer => "LoadBalancer",
             FrontendKind::ExternalIp => "ExternalIP",
+            FrontendKind::HostPort => "HostPort",
         }
     }
 }
 
-/// A port of a Service.
+/// A port of a Service, or of a pod that has ports of this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePortName {
-    /// The Service.
+    /// The Service, or the pod.
     pub service: ObjectName,
     /// The port's name; may be empty.
     pub port: String,
@@ -162,7 +169,7 @@ pub struct Desired {
     pub serving: OrdMap<ServicePortName, Arc<[BackendRef]>>,
     /// Who may use the guarded frontends of a Service port; a port without guarded ones is not there (S39).
     pub ranges: OrdMap<ServicePortName, Arc<[IpNet]>>,
-    /// What is not served, and why, by the Service's name.
+    /// What is not served, and why: of Services, then of pods, by name.
     pub problems: Arc<[Problem]>,
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::Metrics;
 use crate::reconcile::{BackendKey, Limits, Usage};
 use crate::repair::Repairs;
-use crate::resolve::{Desired, LocalNode, ServicePortName};
+use crate::resolve::{Desired, HostPorts, LocalNode, ServicePortName};
 pub(crate) use engine::chain;
 pub use stream::Source;
 
@@ -106,6 +106,8 @@ pub struct Options {
     pub limits: Limits,
     /// This node, now and after each change. Without a zone, the Node object's counts.
     pub node: watch::Receiver<LocalNode>,
+    /// The node's ports that lead to its pods, now and after each change.
+    pub host_ports: watch::Receiver<HostPorts>,
     /// Where this node's pods get their addresses; told to the control plane.
     pub pod_cidrs: Vec<IpNet>,
     /// The pods of this node; told to the control plane.

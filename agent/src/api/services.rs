@@ -30,7 +30,12 @@ fn frontend(
     wanted: &DesiredFrontend,
 ) -> node::Frontend {
     let id = state.service_ids.get(&wanted.name).copied().unwrap_or_default();
-    let set = |refs: &[BackendRef]| refs.iter().map(|backend| row(state, places, id, backend)).collect();
+    let pod = wanted.kind == FrontendKind::HostPort;
+    let line = |backend: &BackendRef| {
+        let row = row(state, places, id, backend);
+        if pod { of_this_node(row, state, &wanted.name) } else { row }
+    };
+    let set = |refs: &[BackendRef]| refs.iter().map(line).collect();
     let when_empty = |bit| if wanted.flags & bit != 0 { "drop" } else { "reject" }.to_owned();
     node::Frontend {
         namespace: wanted.name.service.namespace.clone(),
@@ -54,8 +59,12 @@ fn frontend(
     }
 }
 
-/// The traffic policy that holds for an address: the internal one for cluster IPs, else the external one.
+/// The traffic policy that holds for an address: the internal one for cluster IPs, else the external one. A hostPort has
+/// none.
 fn policy(state: &SyncState, wanted: &DesiredFrontend) -> String {
+    if wanted.kind == FrontendKind::HostPort {
+        return String::new();
+    }
     let service = state.cluster.services.get(&wanted.name.service);
     let policy = service.map(|service| match wanted.kind {
         FrontendKind::ClusterIp => service.internal_policy,
@@ -83,18 +92,24 @@ fn row(state: &SyncState, places: &Places<'_>, service: u32, backend: &BackendRe
     }
 }
 
+/// A backend of a hostPort: a pod of this node, which may be no endpoint of any Service.
+fn of_this_node(row: node::Backend, state: &SyncState, pod: &ServicePortName) -> node::Backend {
+    node::Backend { node: state.node.name.clone(), pod: pod.service.to_string(), ..row }
+}
+
 /// The backends of all Service ports, sorted by address, port and Service port: each has an id of its own there.
 pub(super) fn backends(state: &SyncState) -> Vec<node::Backend> {
     let places = places(state);
-    let mut found: BTreeSet<(BackendRef, &ServicePortName)> = BTreeSet::new();
+    let mut found: BTreeSet<(BackendRef, &ServicePortName, bool)> = BTreeSet::new();
     for frontend in state.desired.frontends.values() {
         for backend in frontend.inside.iter().chain(frontend.outside.iter()) {
-            found.insert((*backend, &frontend.name));
+            found.insert((*backend, &frontend.name, frontend.kind == FrontendKind::HostPort));
         }
     }
-    let with_service = |(backend, name): (BackendRef, &ServicePortName)| {
+    let with_service = |(backend, name, pod): (BackendRef, &ServicePortName, bool)| {
         let id = state.service_ids.get(name).copied().unwrap_or_default();
-        node::Backend { services: vec![name.to_string()], ..row(state, &places, id, &backend) }
+        let row = node::Backend { services: vec![name.to_string()], ..row(state, &places, id, &backend) };
+        if pod { of_this_node(row, state, name) } else { row }
     };
     found.into_iter().map(with_service).collect()
 }

@@ -47,7 +47,13 @@ impl Network {
         let zone = config.zone.clone();
         let node_port_addresses = config.node_port_addresses.clone();
         let name = config.node_name.clone();
-        let local = watch::Sender::new(LocalNode { name, addresses, zone, node_port_addresses });
+        let local = watch::Sender::new(LocalNode {
+            name,
+            addresses,
+            zone,
+            node_port_addresses,
+            ..LocalNode::default()
+        });
         Ok(Self { links, sources, local, changes })
     }
 

@@ -101,6 +101,31 @@ pub enum Error {
     /// A removal went on after errors, and did not get everything.
     #[error("{} steps of the removal failed: {}", .0.len(), Chains(.0))]
     Removal(Vec<Self>),
+    /// A field of the request holds what it must not.
+    #[error("the request's `{field}` is `{value}`, which it cannot be")]
+    Invalid {
+        /// Its name.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// Another pod has a port of the node that this one asks for.
+    #[error(
+        "the node's port {port}/{protocol} at {address} belongs to pod `{pod}` (container `{container_id}`): delete that \
+         pod, or give one of the two another hostPort"
+    )]
+    HostPortTaken {
+        /// The node's port.
+        port: u16,
+        /// Its protocol.
+        protocol: &'static str,
+        /// Where it was asked for.
+        address: String,
+        /// Who has it.
+        pod: String,
+        /// Its container.
+        container_id: String,
+    },
     /// The agent was told to stop in the middle.
     #[error("the agent is stopping")]
     Stopping,
@@ -114,6 +139,7 @@ impl Error {
             Self::Unknown { .. } => 3,
             Self::Missing(_) => 4,
             Self::State { .. } | Self::Layout { .. } => 5,
+            Self::Invalid { .. } => 7,
             Self::Netns { .. } | Self::OwnNetns { .. } => 8,
             Self::NoCidrs | Self::Exhausted { .. } | Self::Stopping => 11,
             Self::InterfaceExists { .. } => 100,
@@ -121,6 +147,7 @@ impl Error {
             Self::Programs(_) => 102,
             Self::Removal(_) => 103,
             Self::Broken { .. } => 104,
+            Self::HostPortTaken { .. } => 105,
         }
     }
 }

@@ -12,8 +12,9 @@ use tokio::sync::{Mutex, watch};
 use super::error::chain;
 use super::ipam::Exhausted;
 use super::state::{Record, State, StateFile};
-use super::{Error, Options, PodEntry, ProgramError, Programs, sysctl, wiring};
+use super::{Error, Options, PodEntry, ProgramError, Programs, host_ports, sysctl, wiring};
 use crate::netlink::Netlink;
+use crate::resolve::HostPorts;
 
 /// All that a change of the pods needs.
 pub(super) struct Force {
@@ -26,6 +27,7 @@ pub(super) struct Force {
     pub(super) state: Mutex<State>,
     pub(super) entries: watch::Sender<Vec<PodEntry>>,
     pub(super) statuses: watch::Sender<Vec<PodStatus>>,
+    pub(super) host_ports: watch::Sender<HostPorts>,
 }
 
 impl Force {
@@ -44,6 +46,7 @@ impl Force {
             programs,
             entries: watch::Sender::default(),
             statuses: watch::Sender::default(),
+            host_ports: watch::Sender::default(),
             state: Mutex::new(state),
         };
         force.set_cidrs(options.cidrs);
@@ -154,6 +157,8 @@ impl Force {
     }
 
     async fn reserve(&self, state: &mut State, request: AddRequest) -> Result<Record, Error> {
+        let ports = host_ports::read(&request.port_mappings)?;
+        host_ports::require_free(&ports, state)?;
         let (addresses, mut next) = self.pick(state).await?;
         let (pod_mac, node_mac) = wiring::macs(&request.container_id, &request.interface);
         let record = Record {
@@ -167,6 +172,7 @@ impl Force {
             addresses,
             pod_mac,
             node_mac,
+            ports,
             complete: false,
         };
         next.put(record.clone());
@@ -224,6 +230,7 @@ impl Force {
         self.file.write(&next).await?;
         *state = next;
         self.entries.send_replace(state.entries());
+        self.host_ports.send_if_modified(|shown| host_ports::refresh(shown, state));
         let statuses = state.statuses();
         self.statuses.send_if_modified(|shown| {
             let changed = *shown != statuses;

@@ -62,7 +62,8 @@ impl From<Error> for Status {
         let cni_code = error.cni_code();
         let code = match cni_code {
             3 => Code::NotFound,
-            4 | 8 => Code::InvalidArgument,
+            4 | 7 | 8 => Code::InvalidArgument,
+            105 => Code::AlreadyExists,
             11 => Code::ResourceExhausted,
             _ => Code::Internal,
         };

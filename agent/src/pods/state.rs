@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use fairway_proto::control::PodStatus;
 use serde::{Deserialize, Serialize};
 
+use super::host_ports::Mapping;
 use super::ipam::Ipam;
 use super::{Error, PodEntry};
 
@@ -37,6 +38,9 @@ pub(super) struct Record {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) pod_mac: [u8; 6],
     pub(super) node_mac: [u8; 6],
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub(super) ports: Vec<Mapping>,
     /// Everything is in force. Without it the agent stopped in the middle of adding or removing the pod.
     pub(super) complete: bool,
 }
@@ -236,4 +240,4 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,6 +30,42 @@ pub enum Problem {
         /// The Service port.
         name: ServicePortName,
     },
+    /// A hostPort of a protocol that the data path cannot translate.
+    #[error("hostPort {port} of pod `{pod}` is not served: SCTP is not translated; use TCP or UDP")]
+    HostPortSctp {
+        /// The pod.
+        pod: ObjectName,
+        /// The node's port.
+        port: u16,
+    },
+    /// A hostPort at an address that the node does not have, or that is not served.
+    #[error(
+        "hostPort {port} of pod `{pod}` is not served: its hostIP {address} is no address of this node's network devices; \
+         use one of them, 127.0.0.1, or none"
+    )]
+    HostIp {
+        /// The pod.
+        pod: ObjectName,
+        /// The node's port.
+        port: u16,
+        /// The address that it asks for.
+        address: IpAddr,
+    },
+    /// A hostPort that a Service, or another pod, has.
+    #[error(
+        "hostPort {port} of pod `{pod}` is not served at {address}: `{winner}` has it; use another port, such as one \
+         outside of the range of NodePorts"
+    )]
+    HostPortTaken {
+        /// The pod.
+        pod: ObjectName,
+        /// Who has it.
+        winner: ServicePortName,
+        /// The address.
+        address: IpAddr,
+        /// The node's port.
+        port: u16,
+    },
     /// The annotation asks for an algorithm that there is not.
     #[error(
         "Service `{service}` picks backends at random: `{value}` in the annotation `{}` is no algorithm; use `random` or `maglev`",

@@ -8,12 +8,13 @@ use fairway_proto::model::{Cluster, EndpointSlice, ObjectName, Service};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::claims::Claims;
+use super::claims::{Claims, Owner};
 use super::frontends::{Expansion, Part};
+use super::host_ports;
 use super::places::Places;
 use super::{Desired, FrontendKey, LocalNode, Problem, ServicePortName};
 
-/// The last state that was resolved, and what each Service asks for in it.
+/// The last state that was resolved, and what each Service and pod asks for in it.
 #[derive(Debug, Default)]
 pub struct Resolver {
     cluster: Cluster,
@@ -23,11 +24,11 @@ pub struct Resolver {
     node_ports: usize,
     /// Slices by the Service that they belong to, then by their own name.
     slices: HashMap<ObjectName, BTreeMap<ObjectName, Arc<EndpointSlice>>>,
-    parts: HashMap<ObjectName, Part>,
+    parts: HashMap<Owner, Part>,
     claims: Claims,
     /// How many Services have a cluster IP.
     addresses: HashMap<IpAddr, usize>,
-    problems: BTreeMap<ObjectName, Vec<Problem>>,
+    problems: BTreeMap<Owner, Vec<Problem>>,
     desired: Desired,
     resolved: usize,
 }
@@ -47,34 +48,38 @@ fn node_ports(service: &Service) -> usize {
 
 impl Resolver {
     /// Resolves the cluster for one node. A Service is looked at if it or one of its slices is not what it was the
-    /// last time; all of them are if the node, or where NodePorts are, has changed.
+    /// last time, a pod if its hostPorts are not; all of them are if the node, or where NodePorts are, has changed.
     pub fn resolve(&mut self, cluster: &Cluster, node: &LocalNode) -> Desired {
         let mut changed = self.take(cluster);
+        let host_ports = self.node.host_ports.diff(&node.host_ports);
+        changed.extend(host_ports.map(|item| Owner::Pod(sides(item).0.clone())));
+        self.node.host_ports = node.host_ports.clone();
         if self.moves(cluster, node) {
-            changed.extend(cluster.services.keys().cloned());
+            changed.extend(cluster.services.keys().cloned().map(Owner::Service));
+            changed.extend(node.host_ports.keys().cloned().map(Owner::Pod));
         }
         self.cluster = cluster.clone();
         self.resolved = changed.len();
         let mut touched = BTreeSet::new();
-        for name in &changed {
-            self.replace(name, &mut touched);
+        for owner in &changed {
+            self.replace(owner, &mut touched);
         }
         self.decide(touched, changed);
         self.desired.clone()
     }
 
-    /// How many Services the last [`Resolver::resolve`] looked at.
+    /// How many Services and pods the last [`Resolver::resolve`] looked at.
     pub fn resolved(&self) -> usize {
         self.resolved
     }
 
     /// Which Services are concerned by what is different in the cluster.
-    fn take(&mut self, cluster: &Cluster) -> BTreeSet<ObjectName> {
+    fn take(&mut self, cluster: &Cluster) -> BTreeSet<Owner> {
         let mut changed = BTreeSet::new();
         for (name, old, new) in self.cluster.services.diff(&cluster.services).map(sides) {
             let ports = |service: Option<&Arc<Service>>| service.map_or(0, |it| node_ports(it));
             self.node_ports = self.node_ports + ports(new) - ports(old);
-            changed.insert(name.clone());
+            changed.insert(Owner::Service(name.clone()));
         }
         for (name, old, new) in self.cluster.slices.diff(&cluster.slices).map(sides) {
             if let Some(old) = old
@@ -88,7 +93,7 @@ impl Resolver {
             if let Some(new) = new {
                 self.slices.entry(new.service.clone()).or_default().insert(name.clone(), new.clone());
             }
-            changed.extend(old.into_iter().chain(new).map(|slice| slice.service.clone()));
+            changed.extend(old.into_iter().chain(new).map(|slice| Owner::Service(slice.service.clone())));
         }
         changed
     }
@@ -104,24 +109,34 @@ impl Resolver {
         self.places.crowd(self.node_ports) || moved
     }
 
-    /// Resolves one Service; notes at which keys something may be different now.
-    fn replace(&mut self, name: &ObjectName, touched: &mut BTreeSet<FrontendKey>) {
-        let old = self.parts.remove(name).unwrap_or_default();
-        let new = self.cluster.services.get(name).map(|service| {
-            let slices: Vec<&EndpointSlice> =
-                self.slices.get(name).into_iter().flat_map(BTreeMap::values).map(|slice| &**slice).collect();
-            let (node, places) = (&self.node, &self.places);
-            Expansion { service, slices: &slices, node, places, part: Part::default() }.run()
-        });
-        let new = new.unwrap_or_default();
+    /// Resolves one Service or pod; notes at which keys something may be different now.
+    fn replace(&mut self, owner: &Owner, touched: &mut BTreeSet<FrontendKey>) {
+        let old = self.parts.remove(owner).unwrap_or_default();
+        let found = self.part(owner);
+        let is_there = found.is_some();
+        let new = found.unwrap_or_default();
         touched.extend(old.claims.iter().chain(&new.claims).map(|(key, _)| *key));
-        self.claims.remove(name, &old);
-        self.claims.add(name, &new);
+        self.claims.remove(owner, &old);
+        self.claims.add(owner, &new);
         self.count(&old.addresses, &new.addresses);
         exchange(&mut self.desired.serving, &old.serving, &new.serving);
         exchange(&mut self.desired.ranges, &old.ranges, &new.ranges);
-        if self.cluster.services.contains_key(name) {
-            self.parts.insert(name.clone(), new);
+        if is_there {
+            self.parts.insert(owner.clone(), new);
+        }
+    }
+
+    /// What a Service or a pod asks for; none if it is gone.
+    fn part(&self, owner: &Owner) -> Option<Part> {
+        let (node, places) = (&self.node, &self.places);
+        match owner {
+            Owner::Service(name) => {
+                let service = self.cluster.services.get(name)?;
+                let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values);
+                let slices: Vec<&EndpointSlice> = slices.map(|slice| &**slice).collect();
+                Some(Expansion { service, slices: &slices, node, places, part: Part::default() }.run())
+            }
+            Owner::Pod(name) => Some(host_ports::expand(name, node.host_ports.get(name)?, node)),
         }
     }
 
@@ -142,9 +157,9 @@ impl Resolver {
         }
     }
 
-    /// Decides who gets the keys that were touched, and what the Services that changed, and all who ask for one of
-    /// these keys, do not get.
-    fn decide(&mut self, touched: BTreeSet<FrontendKey>, mut concerned: BTreeSet<ObjectName>) {
+    /// Decides who gets the keys that were touched, and what those that changed, and all who ask for one of these keys, do
+    /// not get.
+    fn decide(&mut self, touched: BTreeSet<FrontendKey>, mut concerned: BTreeSet<Owner>) {
         for key in touched {
             let all = self.claims.of(&key);
             match all.first() {
@@ -153,21 +168,19 @@ impl Resolver {
                 Some(winner) => drop(self.desired.frontends.insert(key, winner.clone())),
             }
             for claim in all {
-                if !concerned.contains(&claim.name.service) {
-                    concerned.insert(claim.name.service.clone());
-                }
+                concerned.insert(Owner::of(claim));
             }
         }
         let mut different = false;
-        for name in concerned {
-            let part = self.parts.get(&name);
+        for owner in concerned {
+            let part = self.parts.get(&owner);
             let problems: Vec<Problem> = part
                 .into_iter()
                 .flat_map(|part| part.problems.iter().cloned().chain(self.claims.lost(part)))
                 .collect();
             different |= match problems.is_empty() {
-                true => self.problems.remove(&name).is_some(),
-                false => self.problems.insert(name, problems.clone()).as_ref() != Some(&problems),
+                true => self.problems.remove(&owner).is_some(),
+                false => self.problems.insert(owner, problems.clone()).as_ref() != Some(&problems),
             };
         }
         if different {
@@ -176,7 +189,7 @@ impl Resolver {
     }
 }
 
-/// Replaces what one Service has in a map.
+/// Replaces what one Service or pod has in a map.
 fn exchange<T: Clone + PartialEq>(
     map: &mut OrdMap<ServicePortName, T>,
     old: &[(ServicePortName, T)],

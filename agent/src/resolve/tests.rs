@@ -4,6 +4,7 @@ mod any_change;
 mod endpoints;
 mod frontends;
 mod guard;
+mod host_ports;
 mod oracle;
 mod policy;
 

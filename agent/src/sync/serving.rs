@@ -14,11 +14,11 @@ use tracing::{debug, error, info, warn};
 use super::changes::Changes;
 use super::engine::{Engine, Outcome};
 use super::received::{Complete, Received};
-use super::stream::{Client, Event};
+use super::stream::{Client, Event, about};
 use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
 use crate::health::{Metrics, Synced};
 use crate::repair::Repairs;
-use crate::resolve::LocalNode;
+use crate::resolve::{HostPorts, LocalNode};
 
 /// Bursts of changes become one sync in this time; a single change waits for nothing.
 pub(super) const BURST: Duration = Duration::from_millis(10);
@@ -39,6 +39,7 @@ pub(super) struct Serving<T> {
     engine: Option<Engine<T>>,
     state: watch::Sender<Arc<SyncState>>,
     node: watch::Receiver<LocalNode>,
+    host_ports: watch::Receiver<HostPorts>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     received: Received,
@@ -114,6 +115,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             engine: Some(engine),
             state,
             node: options.node,
+            host_ports: options.host_ports,
             metrics: options.metrics,
             repairs: options.repairs,
             stop,
@@ -152,6 +154,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
                     None => stream = false,
                 },
                 Ok(()) = self.node.changed() => self.on_node(),
+                Ok(()) = self.host_ports.changed() => self.trigger(),
                 () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
                     self.sync().await;
                 }
@@ -341,9 +344,10 @@ impl<T: Tables + Send + 'static> Serving<T> {
         self.finish(&accepted, node, outcome);
     }
 
-    /// The node with the zone that its Node object has, if it is told no other.
-    fn local_node(&self, cluster: &Cluster) -> LocalNode {
+    /// The node with its pods' ports, and with the zone that its Node object has, if it is told no other.
+    fn local_node(&mut self, cluster: &Cluster) -> LocalNode {
         let mut node = self.node.borrow().clone();
+        node.host_ports = self.host_ports.borrow_and_update().clone();
         if node.zone.is_none() {
             node.zone = cluster.nodes.get(&node.name).and_then(|object| object.zone.clone());
         }
@@ -388,12 +392,4 @@ impl<T: Tables + Send + 'static> Serving<T> {
 /// When a change that came now is applied: at once, unless it belongs to a burst.
 pub(super) fn due(now: Instant, last_sync: Option<Instant>) -> Instant {
     last_sync.map_or(now, |last| now.max(last + BURST))
-}
-
-fn about(base: &Node, node: &LocalNode) -> Node {
-    Node {
-        addresses: node.addresses.iter().map(ToString::to_string).collect(),
-        zone: node.zone.clone().unwrap_or_default(),
-        ..base.clone()
-    }
 }

@@ -13,6 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::engine::chain;
 use crate::config::{ControlAddress, TlsFiles};
+use crate::resolve::LocalNode;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -182,6 +183,15 @@ impl Client {
             _ => endpoint,
         };
         Ok(endpoint.connect().await?)
+    }
+}
+
+/// What the control plane is told of this node.
+pub(super) fn about(base: &Node, node: &LocalNode) -> Node {
+    Node {
+        addresses: node.addresses.iter().map(ToString::to_string).collect(),
+        zone: node.zone.clone().unwrap_or_default(),
+        ..base.clone()
     }
 }
 

@@ -92,6 +92,7 @@ struct Agent {
     state: watch::Sender<Arc<SyncState>>,
     node: watch::Sender<LocalNode>,
     pods: watch::Sender<Vec<PodStatus>>,
+    host_ports: watch::Sender<HostPorts>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -106,6 +107,7 @@ impl Agent {
             ..LocalNode::default()
         });
         let pods = watch::Sender::new(vec![]);
+        let host_ports = watch::Sender::default();
         let metrics = Arc::<Metrics>::default();
         let stop = CancellationToken::new();
         let options = Options {
@@ -115,12 +117,13 @@ impl Agent {
             node: node.subscribe(),
             pod_cidrs: vec![],
             reports: pods.subscribe(),
+            host_ports: host_ports.subscribe(),
             metrics: metrics.clone(),
             repairs: Arc::default(),
         };
         let running = run(tables.clone(), state.clone(), options, stop.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });
-        Self { tables, state, node, pods, metrics, stop, task }
+        Self { tables, state, node, pods, host_ports, metrics, stop, task }
     }
 
     async fn stop(self) {

@@ -1,6 +1,6 @@
 use super::*;
 
-fn record(container_id: &str, name: &str, address: &str) -> Record {
+pub(in crate::pods) fn record(container_id: &str, name: &str, address: &str) -> Record {
     Record {
         container_id: container_id.into(),
         interface: "eth0".into(),
@@ -12,6 +12,7 @@ fn record(container_id: &str, name: &str, address: &str) -> Record {
         addresses: vec![address.parse().unwrap()],
         pod_mac: [2; 6],
         node_mac: [6; 6],
+        ports: vec![],
         complete: true,
     }
 }

@@ -7,6 +7,7 @@ use fairway_proto::model::ResourceKey;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::host_ports::port;
 use super::oracle::{any_service, any_slice};
 use super::*;
 use crate::reconcile::{Limits, Reconciler};
@@ -18,8 +19,10 @@ const SERVICES: u8 = 50;
 enum Change {
     Insert(Resource),
     Remove(ResourceKey),
-    /// This node, or its rule.
+    /// This node, or its rule; its pods stay.
     Node(LocalNode),
+    /// A pod's ports of this node; none: it is gone.
+    Pod(ObjectName, Vec<HostPort>),
 }
 
 fn some_service() -> impl Strategy<Value = Service> {
@@ -57,6 +60,17 @@ fn local_node() -> impl Strategy<Value = LocalNode> {
     })
 }
 
+/// Pods have names that Services have, and ports that meet those of other pods and of Services.
+fn some_pod() -> impl Strategy<Value = Change> {
+    let places =
+        vec!["tcp 30000:80", "tcp 30001@192.168.0.1:80", "udp 30000@fd00:1::1:53", "tcp 8080@127.0.0.1:80"];
+    let address = select(vec!["10.244.1.2", "10.244.1.3"]);
+    (0..4_u8, prop::sample::subsequence(places, 0..=4), address).prop_map(|(number, places, address)| {
+        let ports = places.iter().map(|place| port(place, &[address, "fd00:10::2"])).collect();
+        Change::Pod(ObjectName::new("default", format!("s{number}")), ports)
+    })
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let name = |kind: char, number: u8| ObjectName::new("default", format!("{kind}{number}"));
     prop_oneof![
@@ -67,6 +81,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (0..SERVICES).prop_map(move |it| Change::Remove(ResourceKey::EndpointSlice(name('e', it)))),
         1 => select(vec!["b", "c"]).prop_map(|it| Change::Remove(ResourceKey::Node(it.into()))),
         1 => local_node().prop_map(Change::Node),
+        2 => some_pod(),
     ]
 }
 
@@ -102,7 +117,9 @@ proptest! {
                 match change {
                     Change::Insert(resource) => cluster.insert(resource),
                     Change::Remove(key) => cluster.remove(&key),
-                    Change::Node(other) => node = other,
+                    Change::Node(other) => node = LocalNode { host_ports: node.host_ports, ..other },
+                    Change::Pod(name, ports) if ports.is_empty() => drop(node.host_ports.remove(&name)),
+                    Change::Pod(name, ports) => drop(node.host_ports.insert(name, ports.into())),
                 }
             }
             let desired = resolver.resolve(&cluster, &node);
