@@ -183,6 +183,8 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
         host_netns: cgroup.is_some().then(host::netns_cookie).transpose()?,
         service_ranges: config.service_cidrs.clone(),
         masquerade_all: config.masquerade_all,
+        masquerade: (false, false),
+        tunnel: None,
         trace: false,
     };
     let interfaces = network.interfaces();

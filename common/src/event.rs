@@ -22,11 +22,15 @@ pub enum Hook {
     Recvmsg = 6,
     /// getpeername().
     Getpeername = 7,
+    /// A packet arrives from another node's tunnel.
+    FromTunnel = 8,
+    /// A packet leaves by the tunnel's device.
+    ToTunnel = 9,
 }
 
 impl Hook {
     /// All hooks, by number.
-    pub const ALL: [Hook; 8] = [
+    pub const ALL: [Hook; 10] = [
         Hook::FromPod,
         Hook::ToPod,
         Hook::FromNetwork,
@@ -35,6 +39,8 @@ impl Hook {
         Hook::Sendmsg,
         Hook::Recvmsg,
         Hook::Getpeername,
+        Hook::FromTunnel,
+        Hook::ToTunnel,
     ];
 
     /// The name that every output uses.
@@ -48,6 +54,8 @@ impl Hook {
             Hook::Sendmsg => "sendmsg",
             Hook::Recvmsg => "recvmsg",
             Hook::Getpeername => "getpeername",
+            Hook::FromTunnel => "from-tunnel",
+            Hook::ToTunnel => "to-tunnel",
         }
     }
 }

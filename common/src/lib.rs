@@ -10,6 +10,7 @@ pub mod event;
 pub mod family;
 pub mod fragment;
 pub mod limits;
+pub mod network;
 pub mod pod;
 pub mod ranges;
 pub mod reason;
@@ -23,6 +24,10 @@ pub use reason::Reason;
 pub const TCP: u8 = 6;
 /// UDP's number in the IP header.
 pub const UDP: u8 = 17;
+/// ICMP's number in the IPv4 header.
+pub const ICMP: u8 = 1;
+/// That of ICMP for IPv6.
+pub const ICMP6: u8 = 58;
 
 /// Lets user space store a type in Aya's maps, and proves the type's size on every build.
 macro_rules! shared {

@@ -20,6 +20,8 @@ pub const HELD: u32 = 256;
 pub const AFFINITY: u32 = 65_536;
 /// Source ranges, both families together.
 pub const RANGES: u32 = 16_384;
+/// Ranges and nodes beyond this node, both families together.
+pub const NETWORKS: u32 = 65_536;
 /// Sockets of one family whose peer was translated.
 pub const PEERS: u32 = 65_536;
 /// Entries of the table of counts: one for each reason, with room for more, and the last one for lost events.

@@ -86,7 +86,7 @@ reasons! {
     15 RewriteFailed "rewrite-failed" Drop "the kernel refused to change the packet" "";
     16 NoRoute "no-route" Drop "the node has no route to the backend" "ip route get BACKEND";
     17 TtlExceeded "ttl-exceeded" Reject "the packet's time to live ran out: the sender was told" "is there a routing loop?";
-    18 UnsupportedProtocol "unsupported-protocol" Drop "the Service address has no port of this protocol that Fairway can translate" "";
+    18 UnsupportedProtocol "unsupported-protocol" Drop "a pod's packet to the world is of a protocol that cannot take the node's address" "masquerade-exclude lets it out as it is";
     19 SpoofedSource "spoofed-source" Drop "a pod sent a packet from an address that is not its own" "which pod: fairway trace --drops; does its program bind to a foreign address?";
     20 SourceNotAllowed "source-not-allowed" Drop "the client is outside the Service's loadBalancerSourceRanges" "kubectl get service -o jsonpath={.spec.loadBalancerSourceRanges}";
     21 UnallocatedAddress "unallocated-address" Drop "no Service has this address of the Service range" "was the Service deleted? fairway service list";
@@ -96,6 +96,8 @@ reasons! {
     25 FragmentTranslated "fragment-translated" Forward "a later fragment was translated like its first" "";
     26 FragmentHeld "fragment-held" Forward "a fragment came before its first and waits for it" "";
     27 ConntrackOverflow "conntrack-overflow" Forward "conntrack is full: the new connection was recorded where the oldest makes room" "fairway conntrack top";
+    28 Masqueraded "masqueraded" Forward "a pod's new connection to the world got the node's address" "";
+    29 ForeignTunnel "foreign-tunnel" Drop "a tunnel packet came from no known node, with another network's number, or out of a pod" "is the sender a Node of this cluster? do all nodes have the same vxlan-id?";
 }
 
 /// Counters of one reason on one CPU.

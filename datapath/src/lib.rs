@@ -49,8 +49,44 @@ pub struct Options {
     pub service_ranges: Vec<IpNet>,
     /// Every connection to a Service comes from this node's address (S21).
     pub masquerade_all: bool,
+    /// IPv4, IPv6: pods' connections to the world come from this node's address.
+    pub masquerade: (bool, bool),
+    /// Tunnels to other nodes; none: packets to their pods are routed as they are.
+    pub tunnel: Option<TunnelDevice>,
     /// Write an event at each decision.
     pub trace: bool,
+}
+
+/// The device of tunnels to other nodes: VXLAN whose packets say by a key where they go (`ip link add type vxlan external`),
+/// with the address [`common::network::TUNNEL_MAC`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelDevice {
+    /// Its index.
+    pub ifindex: u32,
+    /// The tunnels' network (VNI), 24 bits.
+    pub id: u32,
+    /// The UDP port of tunnels.
+    pub port: u16,
+}
+
+/// Addresses beyond this node that something is known of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The addresses.
+    pub range: IpNet,
+    /// The tunnel that leads there; none: the kernel's routes lead there.
+    pub tunnel: Option<Tunnel>,
+    /// It is the address of a node, not a range of its pods.
+    pub node: bool,
+}
+
+/// The way to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The other end.
+    pub node: IpAddr,
+    /// Bytes of the longest IP packet that fits.
+    pub mtu: u16,
 }
 
 /// A pod of this node.

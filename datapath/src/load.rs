@@ -14,7 +14,7 @@ use crate::{Error, Options};
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fairway.bpf.o"));
 
 /// Names of all programs.
-pub const PROGRAMS: [&str; 12] = [
+pub const PROGRAMS: [&str; 14] = [
     "from_pod",
     "to_pod",
     "from_network",
@@ -27,6 +27,8 @@ pub const PROGRAMS: [&str; 12] = [
     "recvmsg6",
     "getpeername4",
     "getpeername6",
+    "from_tunnel",
+    "to_tunnel",
 ];
 
 /// The programs at sockets.
@@ -78,6 +80,8 @@ impl Programs {
         let host_netns = options.host_netns.unwrap_or(0);
         let trace = u32::from(options.trace);
         let masquerade_all = u32::from(options.masquerade_all);
+        let masquerade = u32::from(options.masquerade.0) | u32::from(options.masquerade.1) << 1;
+        let tunnel = options.tunnel.map_or([0; 3], |it| [it.ifindex, it.id, u32::from(it.port)]);
         let (services_v4, services_v6) =
             addresses(&options.service_ranges.iter().map(IpNet::network).collect::<Vec<_>>());
         let (mask_v4, mask_v6) =
@@ -94,6 +98,10 @@ impl Programs {
             .override_global("SERVICES_V6", &services_v6[..], true)
             .override_global("SERVICES_MASK_V6", &mask_v6[..], true)
             .override_global("MASQUERADE_ALL", &masquerade_all, true)
+            .override_global("MASQUERADE", &masquerade, true)
+            .override_global("TUNNEL", &tunnel[0], true)
+            .override_global("TUNNEL_ID", &tunnel[1], true)
+            .override_global("TUNNEL_PORT", &tunnel[2], true)
             .override_global("HOST_NETNS", &host_netns, true)
             .override_global("TRACE", &trace, true)
             .load(OBJECT)

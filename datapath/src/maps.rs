@@ -3,6 +3,7 @@
 mod clients;
 mod flows;
 mod half;
+mod networks;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,14 +18,15 @@ use fairway_common::{Reason, V4, V6, family, limits};
 use self::clients::Clients;
 pub(crate) use self::flows::{Entries, Flows};
 use self::half::Half;
+use self::networks::Networks;
 pub(crate) use self::half::{Address, gone_is_fine, open, pin};
 use crate::load::map_directory;
 use crate::repair::{Repair, What};
 use crate::table::{Image, Op};
-use crate::{Error, MapInfo, Pod, raw};
+use crate::{Error, MapInfo, Network, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
-const LAYOUT: [(&str, bool, u32, u32, u32); 21] = [
+const LAYOUT: [(&str, bool, u32, u32, u32); 22] = [
     ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
     ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
     ("SLOTS", false, 4, 4, limits::SLOTS),
@@ -42,6 +44,7 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 21] = [
     ("HELD", true, 40, 2072, limits::HELD),
     ("AFFINITY", true, 24, 8, limits::AFFINITY),
     ("RANGES", true, 24, 4, limits::RANGES),
+    ("NETWORKS", true, 24, 20, limits::NETWORKS),
     ("PEERS4", true, 16, 12, limits::PEERS),
     ("PEERS6", true, 28, 24, limits::PEERS),
     ("COUNTS", false, 4, 16, limits::COUNTS),
@@ -91,6 +94,7 @@ pub(crate) struct Maps {
     v6: Half<V6>,
     slots: Array<MapData, u32>,
     clients: Clients,
+    networks: Networks,
     counts: PerCpuArray<MapData, Count>,
     /// Every map once more, so that a pin that somebody removed can be made again.
     held: Vec<OwnedFd>,
@@ -125,6 +129,7 @@ impl Maps {
             v6: Half::open(directory)?,
             slots: open(directory, "SLOTS")?.try_into().map_err(Error::map("open", "SLOTS"))?,
             clients: Clients::open(directory)?,
+            networks: Networks::open(directory)?,
             counts: open(directory, "COUNTS")?.try_into().map_err(Error::map("open", "COUNTS"))?,
         })
     }
@@ -197,6 +202,10 @@ impl Maps {
                 Err(error) => failed.push(error),
             }
         }
+    }
+
+    pub(crate) fn set_networks(&mut self, networks: &[Network]) -> Result<(), Error> {
+        self.networks.set(networks)
     }
 
     pub(crate) fn delete_pod(&mut self, address: IpAddr) -> Result<bool, Error> {

@@ -12,7 +12,9 @@ use crate::attach::{Attachments, Place};
 use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
 use crate::maps::Maps;
 use crate::table::{Image, Op, Tables};
-use crate::{Connection, Error, Events, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker};
+use crate::{
+    Connection, Error, Events, Network, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker, TunnelDevice,
+};
 
 /// The loaded and attached data path of one node.
 ///
@@ -62,6 +64,11 @@ impl Datapath {
         Ok(())
     }
 
+    /// Attaches to the device of tunnels to other nodes. Again is a success.
+    pub fn attach_tunnel(&mut self, interface: &str) -> Result<(), Error> {
+        self.attach_device(interface, "from_tunnel", "to_tunnel")
+    }
+
     /// Attaches to the sockets of a cgroup v2 directory and everything below it. Again is a success.
     pub fn attach_sockets(&mut self, cgroup: &Path) -> Result<(), Error> {
         // In reverse: what shows the Service address is there before what hides it.
@@ -80,6 +87,16 @@ impl Datapath {
     pub fn put_pod(&mut self, pod: &Pod) -> Result<(), Error> {
         self.pods.insert(pod.address, *pod);
         self.maps.put_pod(pod)
+    }
+
+    /// Makes what is known beyond this node exactly this.
+    pub fn set_networks(&mut self, networks: &[Network]) -> Result<(), Error> {
+        self.maps.set_networks(networks)
+    }
+
+    /// Gives packets for other nodes' pods another device of tunnels, or none; attachments never have a gap.
+    pub fn set_tunnel(datapath: &Mutex<Self>, tunnel: Option<TunnelDevice>) -> Result<(), Error> {
+        Self::reload(datapath, |options| options.tunnel = tunnel)
     }
 
     /// Removes a pod's address; one that is not there is a success. Whether connections of it were translated on the wire:

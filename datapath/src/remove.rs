@@ -9,11 +9,13 @@ use aya::programs::tc::{TcError, qdisc_detach_program};
 use crate::{Datapath, Error};
 
 /// The programs at devices, and their direction.
-const AT_DEVICES: [(&str, TcAttachType); 4] = [
+const AT_DEVICES: [(&str, TcAttachType); 6] = [
     ("from_pod", TcAttachType::Ingress),
     ("to_pod", TcAttachType::Egress),
     ("from_network", TcAttachType::Ingress),
     ("to_network", TcAttachType::Egress),
+    ("from_tunnel", TcAttachType::Ingress),
+    ("to_tunnel", TcAttachType::Egress),
 ];
 
 /// What agents make below their BPF root: links, and the maps of each layout.

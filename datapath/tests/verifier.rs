@@ -68,6 +68,8 @@ fn load(pins: &Path, trace: u32) -> aya::Ebpf {
         .override_global("NODE_V4", &node_v4[..], true)
         .override_global("NODE_V6", &node_v6[..], true)
         .override_global("SOCKETS_OF", &1u64, true)
+        .override_global("MASQUERADE", &3u32, true)
+        .override_global("TUNNEL", &7u32, true)
         .override_global("TRACE", &trace, true)
         .load(OBJECT)
         .unwrap()

@@ -4,3 +4,4 @@ mod network;
 mod pod;
 mod socket;
 mod traffic;
+mod tunnel;

@@ -5,7 +5,7 @@ use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
-use fairway_common::{Family, TCP, V4, V6};
+use fairway_common::{Family, ICMP, ICMP6, TCP, UDP, V4, V6};
 
 use crate::maps::Pending;
 use crate::{maps, settings};
@@ -32,6 +32,8 @@ pub trait Ip: Family {
     const TOO_BIG: [u8; 2];
     /// Those of "time exceeded in transit".
     const TIME_EXCEEDED: [u8; 2];
+    /// Types of "echo request" and "echo reply".
+    const ECHO: [u8; 2];
     /// For `bpf_fib_lookup`.
     const AF: u8;
 
@@ -53,6 +55,12 @@ pub trait Ip: Family {
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>>;
     /// The source of connections that this node sends on.
     fn node_address() -> Self;
+    /// Whether pods' packets to the world take the node's address.
+    #[inline(always)]
+    fn masquerades() -> bool {
+        let family = if Self::VERSION == 4 { 1 } else { 2 };
+        settings::masquerade() & family != 0
+    }
     /// Whether an address is in the range that Services get theirs from.
     fn in_service_range(self) -> bool;
     /// Whether an ICMP type is an error, which quotes a packet.
@@ -72,10 +80,11 @@ impl Ip for V4 {
     const ADDRESSES: usize = 12;
     const LENGTH: (usize, usize) = (2, 20);
     const TTL: usize = 8;
-    const ICMP: u8 = 1;
+    const ICMP: u8 = ICMP;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
     const TOO_BIG: [u8; 2] = [3, 4];
     const TIME_EXCEEDED: [u8; 2] = [11, 0];
+    const ECHO: [u8; 2] = [8, 0];
     const AF: u8 = AF_INET;
     const CHECKSUM: Option<usize> = Some(10);
 
@@ -170,10 +179,11 @@ impl Ip for V6 {
     const ADDRESSES: usize = 8;
     const LENGTH: (usize, usize) = (4, 0);
     const TTL: usize = 7;
-    const ICMP: u8 = 58;
+    const ICMP: u8 = ICMP6;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
     const TOO_BIG: [u8; 2] = [2, 0];
     const TIME_EXCEEDED: [u8; 2] = [3, 0];
+    const ECHO: [u8; 2] = [128, 129];
     const AF: u8 = AF_INET6;
     const CHECKSUM: Option<usize> = None;
 
@@ -260,8 +270,12 @@ impl Ip for V6 {
     }
 }
 
-/// Where the checksum stands in the header of a protocol that has ports.
+/// Where the checksum stands in the header of TCP, UDP and ICMP.
 #[inline(always)]
 pub fn checksum_offset(protocol: u8) -> usize {
-    if protocol == TCP { 16 } else { 6 }
+    match protocol {
+        TCP => 16,
+        UDP => 6,
+        _ => 2,
+    }
 }

@@ -5,6 +5,7 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use fairway_common::affinity;
 use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::fragment::Held;
+use fairway_common::network::Network;
 use fairway_common::pod::Pod;
 use fairway_common::ranges::Source;
 use fairway_common::reason::Count;
@@ -69,6 +70,9 @@ pub static HOLDING: PerCpuArray<Held> = PerCpuArray::with_max_entries(1, 0);
 pub static AFFINITY: LruHashMap<affinity::Key, affinity::Choice> = LruHashMap::pinned(limits::AFFINITY, 0);
 #[map]
 pub static RANGES: LpmTrie<Source, u32> = LpmTrie::pinned(limits::RANGES, 0);
+/// What is known beyond this node.
+#[map]
+pub static NETWORKS: LpmTrie<Source, Network> = LpmTrie::pinned(limits::NETWORKS, 0);
 #[map]
 pub static PEERS4: LruHashMap<PeerKey<V4>, Peer<V4>> = LruHashMap::pinned(limits::PEERS, 0);
 #[map]

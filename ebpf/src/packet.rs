@@ -7,7 +7,7 @@ mod write;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_skb_pull_data};
-use fairway_common::conntrack::Tuple;
+use fairway_common::conntrack::{Tuple, tcp};
 use fairway_common::{Reason, TCP, UDP};
 
 pub use self::headers::Parse;
@@ -35,6 +35,8 @@ pub enum Kind {
     Later,
     /// An ICMP error, which quotes a packet that somebody could not deliver.
     Error,
+    /// A ping or its answer: the id stands for the port of whoever asks. Only where pods' packets are masqueraded.
+    Echo,
 }
 
 /// A packet of one family: what the stages need of it.
@@ -118,6 +120,28 @@ pub fn for_this_host(skb: *mut __sk_buff) -> bool {
     unsafe { (*skb).pkt_type == PACKET_HOST && (*skb).vlan_present == 0 }
 }
 
+/// The link address that the packet comes from.
+#[inline(always)]
+pub fn sender(skb: *mut __sk_buff) -> Option<[u8; 6]> {
+    read(skb, 6).ok()
+}
+
+/// The address that the packet is for.
+#[inline(always)]
+pub fn destination<A: Parse>(skb: *mut __sk_buff) -> Option<A> {
+    pull(skb, ETHERNET + A::HEADER);
+    read(skb, ETHERNET + A::ADDRESSES + size_of::<A>()).ok()
+}
+
+/// Writes the link addresses; false: it is too short.
+#[inline(always)]
+pub fn relink(skb: *mut __sk_buff, source: [u8; 6], destination: [u8; 6]) -> bool {
+    let Some(addresses) = at::<[[u8; 6]; 2]>(skb, 0) else { return false };
+    // SAFETY: bounds checked by `at`.
+    unsafe { addresses.write([destination, source]) };
+    true
+}
+
 /// Makes the first bytes linear, as far as the packet has them.
 #[inline(always)]
 fn pull(skb: *mut __sk_buff, wanted: usize) {
@@ -184,16 +208,28 @@ impl<A: Parse> Packet<A> {
         Ok(())
     }
 
-    /// Sees whether an ICMP packet is an error.
+    /// Sees whether an ICMP packet is an error, or a ping.
     #[inline(always)]
     fn read_icmp(&mut self) {
-        let mut kind = 0u8;
+        // Type and code, checksum, id.
+        let mut words = [0u16; 3];
         // SAFETY: the helper checks the bounds.
         let found = unsafe {
-            bpf_skb_load_bytes(self.skb.cast(), self.transport as u32, (&raw mut kind).cast(), 1) == 0
+            bpf_skb_load_bytes(self.skb.cast(), self.transport as u32, words.as_mut_ptr().cast(), 6) == 0
         };
-        if found && self.kind == Kind::Whole && A::is_error(kind) {
+        if !found || self.kind != Kind::Whole {
+            return;
+        }
+        let [kind, _] = words[0].to_ne_bytes();
+        if A::is_error(kind) {
             self.kind = Kind::Error;
+        } else if A::masquerades() && (kind == A::ECHO[0] || kind == A::ECHO[1]) {
+            self.kind = Kind::Echo;
+            if kind == A::ECHO[0] {
+                self.tuple.source_port = words[2];
+            } else {
+                self.tuple.destination_port = words[2];
+            }
         }
     }
 
@@ -221,10 +257,19 @@ impl<A: Parse> Packet<A> {
         Ok(())
     }
 
-    /// Whether the packet has ports that a Service could be found by.
+    /// Whether the packet has what tells its connection from others.
     #[inline(always)]
     pub fn has_ports(&self) -> bool {
-        self.tuple.destination_port != 0
+        self.tuple.destination_port != 0 || self.kind == Kind::Echo
+    }
+
+    /// Whether it begins a connection, as far as it can be told.
+    #[inline(always)]
+    pub fn begins(&self) -> bool {
+        match self.kind {
+            Kind::Echo => self.tuple.destination_port == 0,
+            _ => self.tuple.protocol != TCP || self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
+        }
     }
 
     /// Whether it is a fragment of what has ports.

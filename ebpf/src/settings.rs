@@ -36,6 +36,18 @@ static SERVICES_MASK_V6: V6 = [0; 4];
 /// 1: every connection to a Service comes from this node's address (S21).
 #[unsafe(no_mangle)]
 static MASQUERADE_ALL: u32 = 0;
+/// Index of the tunnel's device; 0: packets to other nodes' pods are routed as they are.
+#[unsafe(no_mangle)]
+static TUNNEL: u32 = 0;
+/// The number of the tunnels' network (VNI).
+#[unsafe(no_mangle)]
+static TUNNEL_ID: u32 = 0;
+/// The UDP port of tunnels, host byte order.
+#[unsafe(no_mangle)]
+static TUNNEL_PORT: u32 = 0;
+/// Families in which pods' packets to the world take the node's address: 1: IPv4; 2: IPv6; 3: both.
+#[unsafe(no_mangle)]
+static MASQUERADE: u32 = 0;
 /// The cookie of the node's own network namespace, the only one whose loopback addresses have NodePorts (S75); 0: none.
 #[unsafe(no_mangle)]
 static HOST_NETNS: u64 = 0;
@@ -63,6 +75,10 @@ getter!(/** See `SERVICES_MASK_V4`. */ services_mask_v4, SERVICES_MASK_V4, V4);
 getter!(/** See `SERVICES_V6`. */ services_v6, SERVICES_V6, V6);
 getter!(/** See `SERVICES_MASK_V6`. */ services_mask_v6, SERVICES_MASK_V6, V6);
 getter!(/** See `SOCKETS_OF`. */ sockets_of, SOCKETS_OF, u64);
+getter!(/** See `TUNNEL`. */ tunnel, TUNNEL, u32);
+getter!(/** See `TUNNEL_ID`. */ tunnel_id, TUNNEL_ID, u32);
+getter!(/** See `TUNNEL_PORT`. */ tunnel_port, TUNNEL_PORT, u32);
+getter!(/** See `MASQUERADE`. */ masquerade, MASQUERADE, u32);
 getter!(/** See `HOST_NETNS`. */ host_netns, HOST_NETNS, u64);
 
 /// Whether every connection to a Service comes from this node's address.

@@ -9,3 +9,4 @@ pub mod refuse;
 pub mod report;
 pub mod service;
 pub mod source;
+pub mod tunnel;

@@ -255,6 +255,10 @@ impl<A: Address> Half<A> {
         collected.fill = collected.fill.max(fill);
         let mut backends: Map<u32, Option<Backend<A>>> = Map::new();
         let over = over(&entries.all, now(), timeouts, fill > PRESSED, |entry| {
+            // To the world leads no Service.
+            if entry.service == 0 {
+                return false;
+            }
             let backend = backends.entry(entry.backend).or_insert_with(|| self.backend(entry.backend));
             backend.is_none_or(|backend| {
                 backend.flags & backend_flags::GONE != 0

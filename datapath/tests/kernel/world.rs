@@ -58,6 +58,8 @@ impl World {
             host_netns: None,
             service_ranges: Vec::new(),
             masquerade_all: false,
+            masquerade: (false, false),
+            tunnel: None,
             trace,
         }
     }

@@ -147,6 +147,8 @@ impl World {
             host_netns: None,
             service_ranges: Vec::new(),
             masquerade_all: false,
+            masquerade: (false, false),
+            tunnel: None,
             trace: false,
         };
         change(&mut options);

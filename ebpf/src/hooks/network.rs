@@ -22,12 +22,13 @@ impl Direction for FromNetwork {
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
+    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::route(packet, false),
+            None => deliver::onward(packet, false),
         }
     }
 }
@@ -43,13 +44,14 @@ impl Direction for ToNetwork {
     const FROM_NODE: bool = true;
     const SERVICES: bool = true;
     const SHORTCUT: bool = false;
+    const MASQUERADES: bool = true;
 
     #[inline(always)]
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         if let Some(pod) = pod {
             return deliver::to_pod(packet, pod);
         }
-        deliver::route(packet, true)
+        deliver::onward(packet, true)
     }
 }
 

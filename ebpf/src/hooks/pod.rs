@@ -22,12 +22,13 @@ impl Direction for FromPod {
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
+    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
         match pod {
             Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::route(packet, false),
+            None => deliver::onward(packet, false),
         }
     }
 }
@@ -43,6 +44,7 @@ impl Direction for ToPod {
     const FROM_NODE: bool = true;
     const SERVICES: bool = false;
     const SHORTCUT: bool = false;
+    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>) -> Result<(), Reason> {

@@ -8,6 +8,7 @@ use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, backend_flags};
 use fairway_common::{Reason, V4, V6, limits};
 
+use crate::maps::Pending;
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
 use crate::stage::conntrack::Ports;
@@ -15,7 +16,7 @@ use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::fragment::{self, Followed};
 use crate::stage::service::{Client, Side};
 use crate::stage::source::{self, Sender};
-use crate::stage::{conntrack, icmp, refuse, report, service};
+use crate::stage::{conntrack, icmp, refuse, report, service, tunnel};
 
 /// What a device's direction means for the stages.
 pub trait Direction {
@@ -39,6 +40,8 @@ pub trait Direction {
     const SERVICES: bool;
     /// Packets for local pods are handed over without looking further.
     const SHORTCUT: bool;
+    /// Packets leave the node for good: those of its pods to the world take its address.
+    const MASQUERADES: bool;
 
     /// Sends on a packet whose addresses are final. `pod`: the local pod it is for.
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason>;
@@ -187,11 +190,72 @@ fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Po
 fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
     if let Some(pod) = pod {
         D::send(packet, Some(pod))?;
-    } else if D::SERVICES && packet.tuple.destination.in_service_range() {
-        let known = packet.has_ports() && service::find(packet.tuple.destination, 0, 0).is_some();
+        return Ok(Next::Leave);
+    }
+    if D::SERVICES && packet.tuple.destination.in_service_range() {
+        let port = packet.tuple.destination_port != 0;
+        let known = port && service::find(packet.tuple.destination, 0, 0).is_some();
         return Err(if known { Reason::UndefinedPort } else { Reason::UnallocatedAddress });
     }
+    if D::OF_A_POD && settings::tunnel() != 0 {
+        let network = tunnel::find(&packet.tuple.destination);
+        if tunnel::is_forged(packet, network) {
+            return Err(Reason::ForeignTunnel);
+        }
+        if let Some(network) = network
+            && network.family != 0
+            && tunnel::fits(packet, network)
+        {
+            tunnel::enter(packet, network, false)?;
+        }
+    }
+    if D::MASQUERADES && A::masquerades() && is_to_the_world(packet) {
+        return masquerade::<D, A>(packet);
+    }
     Ok(Next::Leave)
+}
+
+/// Whether a pod of this node sends the packet to somebody that nothing is known of.
+#[inline(always)]
+fn is_to_the_world<A: Parse>(packet: &Packet<A>) -> bool {
+    let (source, destination) = (&packet.tuple.source, &packet.tuple.destination);
+    deliver::pod(source).is_some() && !destination.is_near() && tunnel::find(destination).is_none()
+}
+
+/// A pod's packet leaves the cluster: it takes the node's address. The kernel has routed it already; what follows it is
+/// translated where it leaves the pod.
+///
+/// An answer, as far as one can be told, is no beginning: who asked for a pod's address knows no other.
+#[inline(always)]
+fn masquerade<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
+    if packet.kind == Kind::Error || packet.has_ports() && !packet.begins() {
+        return Ok(Next::Leave);
+    }
+    if !packet.has_ports() {
+        return Err(Reason::UnsupportedProtocol);
+    }
+    let pending = conntrack::pending()?;
+    pending.to = packet.tuple;
+    pending.to.source = A::node_address();
+    pending.to.source_port = conntrack::apart(packet.tuple.source_port, Ports::Node);
+    record::<D, A>(packet, pending, 0, Reason::Masqueraded)?;
+    Ok(Next::Leave)
+}
+
+/// Records a new connection and translates its first packet.
+#[inline(always)]
+fn record<D: Direction, A: Parse>(
+    packet: &mut Packet<A>,
+    pending: &mut Pending<A>,
+    backend: u32,
+    reason: Reason,
+) -> Result<(), Reason> {
+    conntrack::create(packet, pending, backend)?;
+    conntrack::translates(&pending.to.destination);
+    conntrack::translates(&packet.tuple.source);
+    packet.rewrite(&pending.to)?;
+    report::packet(D::HOOK, reason, packet);
+    Ok(())
 }
 
 /// The first packet of a connection to a Service.
@@ -233,13 +297,8 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     } else if u16::from_be(to.source_port) >= limits::PRIVILEGED {
         to.source_port = conntrack::apart(to.source_port, D::PORTS);
     }
-    conntrack::create(packet, pending, choice.id)?;
-    let to = &pending.to;
-    conntrack::translates(&to.destination);
-    conntrack::translates(&packet.tuple.source);
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
-    packet.rewrite(to)?;
-    report::packet(D::HOOK, reason, packet);
+    record::<D, A>(packet, pending, choice.id, reason)?;
     Ok(Next::Send)
 }
 
@@ -257,5 +316,6 @@ fn shown<D: Direction, A: Parse>(packet: &Packet<A>, backend: &Backend<A>) -> A 
     if settings::masquerade_all() || D::SIDE == Side::Outside && !local {
         return A::node_address();
     }
-    if packet.tuple.source == backend.address { A::node_address() } else { packet.tuple.source }
+    let world = A::masquerades() && D::OF_A_POD && !local && tunnel::find(&backend.address).is_none();
+    if world || packet.tuple.source == backend.address { A::node_address() } else { packet.tuple.source }
 }

@@ -4,9 +4,9 @@ use aya_ebpf::helpers::{
     bpf_csum_diff, bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_store_bytes,
 };
 use fairway_common::conntrack::Tuple;
-use fairway_common::{Reason, UDP};
+use fairway_common::{ICMP, Reason, UDP};
 
-use super::{ETHERNET, Packet, Parse, at};
+use super::{ETHERNET, Kind, Packet, Parse, at, relink};
 use crate::ip::checksum_offset;
 
 /// `BPF_F_PSEUDO_HDR`: the change is part of the pseudo header.
@@ -31,7 +31,12 @@ impl<A: Parse> Packet<A> {
             let difference = bpf_csum_diff(old, size, new, size, 0) as u64;
             let old_ports = (&raw const self.tuple.source_port).cast::<u32>().read() as u64;
             let new_ports = (&raw const to.source_port).cast::<u32>().read() as u64;
-            let mut failed = bpf_l4_csum_replace(skb, checksum, 0, difference, flags | PSEUDO_HEADER);
+            // ICMP for IPv4 alone has no addresses in its sum.
+            let mut failed = if self.tuple.protocol == ICMP {
+                0
+            } else {
+                bpf_l4_csum_replace(skb, checksum, 0, difference, flags | PSEUDO_HEADER)
+            };
             failed |= bpf_l4_csum_replace(skb, checksum, old_ports, new_ports, flags | 4);
             if let Some(offset) = A::CHECKSUM {
                 failed |= bpf_l3_csum_replace(skb, (ETHERNET + offset) as u32, 0, difference, 0);
@@ -42,7 +47,13 @@ impl<A: Parse> Packet<A> {
             }
             failed |= bpf_skb_store_bytes(skb, (ETHERNET + A::ADDRESSES) as u32, new.cast(), size, 0);
             let ports = (&raw const to.source_port).cast_mut();
-            failed | bpf_skb_store_bytes(skb, self.transport as u32, ports.cast(), 4, 0)
+            if self.kind == Kind::Echo {
+                // A ping's id: one of the two is zero.
+                let mut id = to.source_port | to.destination_port;
+                failed | bpf_skb_store_bytes(skb, self.transport as u32 + 4, (&raw mut id).cast(), 2, 0)
+            } else {
+                failed | bpf_skb_store_bytes(skb, self.transport as u32, ports.cast(), 4, 0)
+            }
         };
         if failed != 0 {
             return Err(Reason::RewriteFailed);
@@ -89,10 +100,7 @@ impl<A: Parse> Packet<A> {
     /// Writes the link addresses.
     #[inline(always)]
     pub fn link(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        let addresses = at::<[[u8; 6]; 2]>(self.skb, 0).ok_or(Reason::Malformed)?;
-        // SAFETY: bounds checked by `at`.
-        unsafe { addresses.write([destination, source]) };
-        Ok(())
+        if relink(self.skb, source, destination) { Ok(()) } else { Err(Reason::Malformed) }
     }
 
     /// One hop: counts the time to live down and writes the link addresses. The caller has checked the time to live.

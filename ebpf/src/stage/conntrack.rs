@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
 use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
 use fairway_common::pod::Pod;
 use fairway_common::service::backend_flags;
-use fairway_common::{Reason, UDP, limits};
+use fairway_common::{Reason, TCP, UDP, limits};
 
 use crate::ip::Ip;
 use crate::maps::{OVERFLOWED, Pending};
@@ -91,7 +91,8 @@ fn put<A: Ip>(tuple: &Tuple<A>, entry: &Entry<A>, flags: u64) -> Result<(), i32>
 /// (S54 to S59).
 #[inline(always)]
 fn moved<A: Ip>(entry: &Entry<A>) -> bool {
-    if entry.flags & flags::REPLY != 0 {
+    // To the world leads no Service.
+    if entry.flags & flags::REPLY != 0 || entry.service == 0 {
         return false;
     }
     A::backends().get(entry.backend).is_none_or(|backend| {
@@ -216,7 +217,7 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
         1 if !translates_source => key.destination_port = reply.to.destination_port,
         _ => key.destination_port = port(service::random()),
     }
-    if translates_source && listens(claim.skb, key) {
+    if translates_source && matches!(key.protocol, TCP | UDP) && listens(claim.skb, key) {
         return 0;
     }
     claim.found = match get(&*key) {

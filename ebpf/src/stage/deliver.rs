@@ -10,6 +10,7 @@ use fairway_common::pod::Pod;
 
 use crate::ip::Ip;
 use crate::packet::{self, Packet, Parse};
+use crate::stage::tunnel;
 
 /// Left to whatever comes next: other programs, then the kernel (`TCX_NEXT`, `TC_ACT_UNSPEC`).
 pub const PASS: i32 = -1;
@@ -62,13 +63,22 @@ pub fn turn(skb: *mut __sk_buff, flags: u64) -> i32 {
     unsafe { bpf_redirect(packet::ifindex(skb), flags) as i32 }
 }
 
+/// Sends a translated packet on: by the tunnel of its node, or by its route. `own`: see [`route`].
+#[inline(always)]
+pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
+    match tunnel::to(&packet.tuple.destination) {
+        Some(network) => tunnel::enter(packet, network, own),
+        None => route(packet, own),
+    }
+}
+
 /// Routes a translated packet: it may have an address of the node as its source, which the kernel's own input would
 /// take for a lie. A packet for the node itself is passed; one that the node's own stack has sent (`own`) and that has
 /// become one for the node is brought back in, and is not one hop older.
 ///
 /// A function of its own: its look-up takes 64 bytes of stack.
 #[inline(never)]
-pub fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
+fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
     // SAFETY: zero is a valid value of every field.
     let mut fib: Fib = unsafe { core::mem::zeroed() };
     fib.family = A::AF;

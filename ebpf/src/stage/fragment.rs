@@ -14,12 +14,13 @@ use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
 use crate::stage::conntrack::now;
 use crate::stage::deliver::INGRESS;
 
-/// Remembers what a first fragment became.
+/// Remembers what a first fragment became; a flag says whether it was translated.
 #[inline(never)]
 pub fn remember<A: Parse>(packet: &Packet<A>) {
     let id = A::fragment_id(packet.skb, packet.transport);
     let name = fragment::name(&packet.original, id);
-    let entry = Entry { to: packet.tuple, last_seen: now(), flags: 0, service: packet.service, backend: 0 };
+    let flags = (packet.tuple != packet.original) as u32;
+    let entry = Entry { to: packet.tuple, last_seen: now(), flags, service: packet.service, backend: 0 };
     let _ = A::fragments().insert(&name, &entry, 0);
 }
 
@@ -33,7 +34,7 @@ pub fn follow<A: Parse>(packet: &mut Packet<A>) -> Result<Followed, Reason> {
     if now().wrapping_sub(entry.last_seen) > SECONDS {
         return Ok(Followed::Unknown);
     }
-    if entry.service == 0 {
+    if entry.flags == 0 {
         return Ok(Followed::Plain);
     }
     packet.service = entry.service;
