@@ -28,6 +28,20 @@ pub enum SocketLb {
     Off,
 }
 
+/// How packets reach other nodes' pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// By routes to the nodes' addresses: all nodes share a link.
+    Native,
+    /// In tunnels (VXLAN, RFC 7348) to the nodes' addresses.
+    Vxlan {
+        /// The tunnels' network (VNI).
+        id: u32,
+        /// The UDP port.
+        port: u16,
+    },
+}
+
 /// Where the control plane listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlAddress {
@@ -171,6 +185,12 @@ pub struct Config {
     pub node_port_addresses: NodePortAddresses,
     /// Every connection to a Service comes from the node's address (S21).
     pub masquerade_all: bool,
+    /// How packets reach other nodes' pods.
+    pub routing: Routing,
+    /// IPv4, IPv6: pods' packets to the world take the node's address.
+    pub masquerade: (bool, bool),
+    /// Where pods show their own address all the same.
+    pub masquerade_exclude: Vec<IpNet>,
 }
 
 /// The settings, and where each value comes from.

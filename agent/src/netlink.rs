@@ -6,6 +6,7 @@ pub(crate) mod namespace;
 mod neighbour;
 mod route;
 pub(crate) mod sockets;
+mod tunnel;
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,8 @@ use tokio::sync::Mutex;
 pub use link::Link;
 pub(crate) use link::Veth;
 pub(crate) use route::everywhere;
-pub use route::{ROUTE_PROTOCOL, RouteFailure};
+pub use route::{ROUTE_PROTOCOL, RouteFailure, Via};
+pub(crate) use tunnel::TUNNEL;
 
 /// Why the kernel's network configuration could not be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,12 @@ mod lock;
 mod network;
 mod routes;
 mod servers;
+mod tunnel;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fairway_datapath::Datapath;
+use fairway_datapath::{Datapath, TunnelDevice};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use tracing::{info, warn};
 use crate::collector;
 use crate::config::{Config, SocketLb};
 use crate::health::{self, Metrics};
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, TUNNEL};
 use crate::pods::{self, Pods};
 use crate::reconcile::Limits;
 use crate::repair::{self, Repairs};
@@ -70,8 +71,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
     let netlink = Netlink::connect()?;
     let network = Network::detect(&config, &netlink).await?;
-    let datapath = open(&config, &network).await?;
-    let pods = open_pods(&config, &network, &netlink, &datapath).await?;
+    let mtu = tunnel::pod_mtu(&config, network.mtu(), &network.sources());
+    let tunnel = tunnel::ensure(&config, &netlink, mtu).await?;
+    let datapath = open(&config, &network, tunnel).await?;
+    let pods = open_pods(&config, mtu, &netlink, &datapath).await?;
     detach_others(&datapath).await?;
     let shared = Arc::new(Shared {
         config,
@@ -88,8 +91,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let tasks = TaskTracker::new();
     let source = source(&shared.config, control.as_ref());
     let sync = tasks.spawn(sync(shared.clone(), network.local(), source, stop.clone()));
+    let (local, underlay) = (network.local(), network.mtu());
     tasks.spawn(network.follow(shared.clone(), stop.clone()));
-    tasks.spawn(routes::keep(shared.clone(), stop.clone()));
+    tasks.spawn(routes::keep(shared.clone(), local, underlay, tunnel, stop.clone()));
     tasks.spawn(health::serve(health, shared.clone(), stop.clone()));
     tasks.spawn(health::serve_services(shared.clone(), stop.clone()));
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
@@ -165,7 +169,11 @@ fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<
 }
 
 /// Loads the programs and attaches them to the node's devices and sockets.
-async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>, Error> {
+async fn open(
+    config: &Config,
+    network: &Network,
+    tunnel: Option<TunnelDevice>,
+) -> Result<Arc<Mutex<Datapath>>, Error> {
     let node_addresses = network.sources();
     let sockets_of = match config.socket_lb {
         SocketLb::Host => Some(host::netns_cookie()?),
@@ -183,8 +191,8 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
         host_netns: cgroup.is_some().then(host::netns_cookie).transpose()?,
         service_ranges: config.service_cidrs.clone(),
         masquerade_all: config.masquerade_all,
-        masquerade: (false, false),
-        tunnel: None,
+        masquerade: config.masquerade,
+        tunnel,
         trace: false,
     };
     let interfaces = network.interfaces();
@@ -192,6 +200,9 @@ async fn open(config: &Config, network: &Network) -> Result<Arc<Mutex<Datapath>>
         let mut datapath = Datapath::open(options)?;
         for interface in &interfaces {
             datapath.attach_network(interface)?;
+        }
+        if tunnel.is_some() {
+            datapath.attach_tunnel(TUNNEL)?;
         }
         if let Some(cgroup) = &cgroup {
             datapath.attach_sockets(cgroup)?;
@@ -213,15 +224,11 @@ async fn detach_others(datapath: &Arc<Mutex<Datapath>>) -> Result<(), Error> {
 
 async fn open_pods(
     config: &Config,
-    network: &Network,
+    mtu: u32,
     netlink: &Netlink,
     datapath: &Arc<Mutex<Datapath>>,
 ) -> Result<Pods, Error> {
-    let options = pods::Options {
-        state_dir: config.state_dir.clone(),
-        cidrs: config.pod_cidrs.clone(),
-        mtu: network.mtu(),
-    };
+    let options = pods::Options { state_dir: config.state_dir.clone(), cidrs: config.pod_cidrs.clone(), mtu };
     Ok(Pods::open(options, netlink.clone(), datapath.clone()).await?)
 }
 

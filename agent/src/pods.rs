@@ -26,6 +26,7 @@ use tokio::sync::watch;
 pub use error::Error;
 pub use programs::{ProgramError, Programs};
 pub use service::{CNI_CODE, service};
+pub(crate) use sysctl::of_node_device;
 
 use crate::netlink::Netlink;
 use crate::resolve::HostPorts;

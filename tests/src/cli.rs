@@ -154,6 +154,14 @@ struct UpArguments {
     /// What makes pods.
     #[arg(long, default_value = "lab")]
     runtime: Runtime,
+    /// A setting of the agents, as `fairway-agent config` lists them (repeatable): `--set routing=vxlan`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("not KEY=VALUE")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 pub(crate) use lab::progress;

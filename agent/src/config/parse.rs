@@ -8,7 +8,9 @@ use fairway_datapath::Timeouts;
 use ipnet::IpNet;
 
 use super::layers::{Value, Values};
-use super::{Config, ControlAddress, Error, NodePortAddresses, SETTINGS, Setting, SocketLb, TlsFiles};
+use super::{
+    Config, ControlAddress, Error, NodePortAddresses, Routing, SETTINGS, Setting, SocketLb, TlsFiles,
+};
 
 /// The ports that Kubernetes gives to NodePort Services.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -107,6 +109,9 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         service_cidrs: service_cidrs(&field("service-cidr"))?,
         node_port_addresses: node_port_addresses(&field("node-port-addresses"))?,
         masquerade_all: field("masquerade-all").one("true or false")?,
+        routing: routing(&field("routing"), &field("vxlan-id"), &field("vxlan-port"))?,
+        masquerade: masquerade(&field("masquerade"))?,
+        masquerade_exclude: field("masquerade-exclude").many("a CIDR")?,
     };
     if config.control.is_some() && config.manifests.is_some() {
         return Err(Error::TwoControlPlanes);
@@ -154,6 +159,30 @@ fn socket_lb(field: &Field<'_>) -> Result<SocketLb, Error> {
         "host" => Ok(SocketLb::Host),
         "off" => Ok(SocketLb::Off),
         other => Err(field.wrong(other, "all, host or off")),
+    }
+}
+
+fn routing(field: &Field<'_>, id: &Field<'_>, port: &Field<'_>) -> Result<Routing, Error> {
+    let number = "a number from 1 to 16777215";
+    let vni: u32 = id.one(number)?;
+    let udp: u16 = port.one("a UDP port")?;
+    if !(1..1 << 24).contains(&vni) {
+        return Err(id.wrong(id.text().unwrap_or_default(), number));
+    }
+    match field.text().unwrap_or_default() {
+        "native" => Ok(Routing::Native),
+        "vxlan" => Ok(Routing::Vxlan { id: vni, port: udp }),
+        other => Err(field.wrong(other, "native or vxlan")),
+    }
+}
+
+fn masquerade(field: &Field<'_>) -> Result<(bool, bool), Error> {
+    match field.text().unwrap_or_default() {
+        "all" => Ok((true, true)),
+        "ipv4" => Ok((true, false)),
+        "ipv6" => Ok((false, true)),
+        "none" => Ok((false, false)),
+        other => Err(field.wrong(other, "all, ipv4, ipv6 or none")),
     }
 }
 

@@ -16,7 +16,7 @@ use rtnetlink::RouteMessageBuilder;
 use super::{Error, Link, Netlink, ignore_missing};
 
 /// Marks the routes that are Fairway's own (`proto 250` in `ip route`); all others are left alone.
-/// Those with a gateway lead to other nodes' pods, those without one to a pod of this node.
+/// Those without a gateway to a single address lead to a pod of this node, all others to other nodes' pods.
 pub const ROUTE_PROTOCOL: u8 = 250;
 
 /// A route to another node's pods that could not be set or removed.
@@ -30,11 +30,27 @@ pub struct RouteFailure {
     pub source: Error,
 }
 
+/// How a route leads to other nodes' pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// By a node's address, on a link that both share.
+    Gateway(IpAddr),
+    /// By the device of tunnels.
+    Tunnel {
+        /// Its index.
+        device: u32,
+        /// What the node's own packets come from; none: the kernel says.
+        source: Option<IpAddr>,
+    },
+}
+
 /// A route in the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
     destination: IpNet,
     gateway: Option<IpAddr>,
+    /// What the node's own packets come from.
+    source: Option<IpAddr>,
     /// Indices of the devices it leads through.
     links: Vec<u32>,
     protocol: RouteProtocol,
@@ -56,17 +72,14 @@ impl Netlink {
         Ok(links)
     }
 
-    /// Makes Fairway's routes with a gateway exactly these; an IPv4 range may have an IPv6 gateway. Routes that fail are returned, the rest goes on;
-    /// an error means that nothing could be listed and nothing was changed.
-    pub async fn sync_routes(&self, desired: &[(IpNet, IpAddr)]) -> Result<Vec<RouteFailure>, Error> {
-        let desired: BTreeMap<IpNet, IpAddr> =
+    /// Makes Fairway's routes to other nodes' pods exactly these; an IPv4 range may have an IPv6 gateway. Routes that
+    /// fail are returned, the rest goes on; an error means that nothing could be listed and nothing was changed.
+    pub async fn sync_routes(&self, desired: &[(IpNet, Via)]) -> Result<Vec<RouteFailure>, Error> {
+        let desired: BTreeMap<IpNet, Via> =
             desired.iter().map(|(destination, via)| (destination.trunc(), *via)).collect();
-        let mut present = BTreeMap::new();
-        for route in self.routes().await? {
-            if let (true, Some(via)) = (is_own(&route), route.gateway) {
-                present.insert(route.destination, via);
-            }
-        }
+        let routes = self.routes().await?;
+        let present: BTreeMap<IpNet, Via> =
+            routes.iter().filter_map(|route| Some((route.destination, to_nodes(route)?))).collect();
         let mut failures = Vec::new();
         for (&destination, &via) in present.iter().filter(|(it, _)| !desired.contains_key(it)) {
             let result = self.delete_route(destination, via).await;
@@ -79,7 +92,7 @@ impl Netlink {
         Ok(failures)
     }
 
-    async fn put_route(&self, destination: IpNet, via: IpAddr, replace: bool) -> Result<(), Error> {
+    async fn put_route(&self, destination: IpNet, via: Via, replace: bool) -> Result<(), Error> {
         let what = "setting the route to";
         let message = to_node(destination, via).map_err(|source| Error::Refused {
             what,
@@ -91,7 +104,7 @@ impl Netlink {
         add.execute().await.map_err(Error::refused(what, destination))
     }
 
-    async fn delete_route(&self, destination: IpNet, via: IpAddr) -> Result<(), Error> {
+    async fn delete_route(&self, destination: IpNet, via: Via) -> Result<(), Error> {
         let Ok(message) = to_node(destination, via) else { return Ok(()) };
         let delete = self.handle.route().del(message).execute();
         ignore_missing(delete.await.map_err(Error::refused("removing the route to", destination)))
@@ -118,7 +131,7 @@ impl Netlink {
     /// The addresses of this node's pods that routes lead to.
     pub(crate) async fn pod_routes(&self) -> Result<Vec<IpAddr>, Error> {
         let routes = self.routes().await?;
-        let pods = routes.iter().filter(|route| is_own(route) && route.gateway.is_none());
+        let pods = routes.iter().filter(|route| is_own(route) && to_nodes(route).is_none());
         Ok(pods.map(|route| route.destination.addr()).collect())
     }
 
@@ -131,14 +144,14 @@ impl Netlink {
     /// The destinations of the routes that agents set: those to other nodes, and, if wanted, those to pods of this node.
     pub(crate) async fn own_routes(&self, pods: bool) -> Result<Vec<IpNet>, Error> {
         let routes = self.routes().await?;
-        let own = routes.iter().filter(|route| is_own(route) && (pods || route.gateway.is_some()));
+        let own = routes.iter().filter(|route| is_own(route) && (pods || to_nodes(route).is_some()));
         Ok(own.map(|route| route.destination).collect())
     }
 
     /// Removes those.
     pub(crate) async fn delete_own_routes(&self, pods: bool) -> Result<(), Error> {
         for route in self.routes().await?.iter().filter(|route| is_own(route)) {
-            match (route.gateway, route.links.first()) {
+            match (to_nodes(route), route.links.first()) {
                 (Some(via), _) => self.delete_route(route.destination, via).await?,
                 (None, Some(index)) if pods => {
                     let Some(link) = self.link_by_index(*index).await? else { continue };
@@ -182,11 +195,26 @@ fn is_own(route: &Route) -> bool {
     u8::from(route.protocol) == ROUTE_PROTOCOL
 }
 
-fn to_node(destination: IpNet, via: IpAddr) -> io::Result<RouteMessage> {
+/// How an own route leads to other nodes' pods; none: to a pod of this node.
+fn to_nodes(route: &Route) -> Option<Via> {
+    let is_one = route.destination.prefix_len() == route.destination.max_prefix_len();
+    match (route.gateway, route.links.first()) {
+        _ if !is_own(route) => None,
+        (Some(gateway), _) => Some(Via::Gateway(gateway)),
+        (None, Some(device)) if !is_one => Some(Via::Tunnel { device: *device, source: route.source }),
+        _ => None,
+    }
+}
+
+fn to_node(destination: IpNet, via: Via) -> io::Result<RouteMessage> {
     let builder = RouteMessageBuilder::<IpAddr>::new()
         .protocol(ROUTE_PROTOCOL.into())
-        .destination_prefix(destination.network(), destination.prefix_len())
-        .and_then(|builder| builder.gateway(via));
+        .destination_prefix(destination.network(), destination.prefix_len());
+    let builder = builder.and_then(|builder| match via {
+        Via::Gateway(gateway) => builder.gateway(gateway),
+        Via::Tunnel { device, source: None } => Ok(builder.output_interface(device)),
+        Via::Tunnel { device, source: Some(source) } => builder.output_interface(device).pref_source(source),
+    });
     builder
         .map(RouteMessageBuilder::build)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
@@ -216,11 +244,13 @@ fn read(message: &RouteMessage) -> Option<Route> {
         return None;
     }
     let (mut destination, mut gateway, mut links, mut metric) = (any, None, Vec::new(), 0);
+    let mut source = None;
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = internet(address)?,
             RouteAttribute::Gateway(address) => gateway = internet(address),
             RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
+            RouteAttribute::PrefSource(address) => source = internet(address),
             RouteAttribute::Oif(index) => links.push(*index),
             RouteAttribute::MultiPath(hops) => links.extend(hops.iter().map(|hop| hop.interface_index)),
             RouteAttribute::Priority(priority) => metric = *priority,
@@ -228,7 +258,7 @@ fn read(message: &RouteMessage) -> Option<Route> {
         }
     }
     let destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
-    Some(Route { destination, gateway, links, protocol: header.protocol, metric })
+    Some(Route { destination, gateway, source, links, protocol: header.protocol, metric })
 }
 
 fn internet(address: &RouteAddress) -> Option<IpAddr> {

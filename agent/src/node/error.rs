@@ -74,6 +74,17 @@ pub enum Error {
     /// No network device.
     #[error("no Ethernet device has a default route: set interface")]
     NoDefaultRoute,
+    /// No tunnels.
+    #[error(
+        "routing: the device of tunnels cannot be made: does the kernel have VXLAN (modprobe vxlan), and is UDP port {port} free (vxlan-port)?"
+    )]
+    NoTunnel {
+        /// The UDP port.
+        port: u16,
+        /// What the kernel said.
+        #[source]
+        source: netlink::Error,
+    },
     /// Signals.
     #[error("signals cannot be caught")]
     Signals(#[source] io::Error),

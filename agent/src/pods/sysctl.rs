@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Error;
 
 /// Settings of the device on the node's side. Packets from the pod may be forwarded; nothing else is learnt there.
-pub(super) fn of_node_device(interface: &str, v6: bool) -> Result<(), Error> {
+pub(crate) fn of_node_device(interface: &str, v6: bool) -> Result<(), Error> {
     put("ipv4", interface, "forwarding", "1")?;
     put("ipv4", interface, "rp_filter", "0")?;
     if v6 {

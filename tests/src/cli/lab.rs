@@ -33,6 +33,7 @@ pub(super) fn up(id: Option<&str>, arguments: &UpArguments) -> anyhow::Result<()
     let id = id.map_or_else(|| id_of(&source), str::to_owned);
     let mut state = State::new(&id, &source, arguments.nodes, arguments.family, arguments.socket_lb);
     state.runtime = arguments.runtime;
+    state.settings.extend(arguments.settings.iter().cloned());
     let start = Instant::now();
     let lab = bring_up(state, &mut progress())?;
     let pods = lab.status()?.pods.len();

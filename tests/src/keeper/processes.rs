@@ -123,6 +123,12 @@ impl Processes {
         command.arg("--state-dir").arg(own.join("state"));
         command.arg("--socket").arg(state.agent_socket(node));
         command.args(["--health-address", "127.0.0.1:10256", "--zone", &format!("zone{number}")]);
+        let mut settings = State::load(&state.id)?.settings;
+        // Whom the world sees is a question of few tests; all others see pods.
+        settings.entry("masquerade".into()).or_insert_with(|| "none".into());
+        for (key, value) in settings {
+            command.args([format!("--{key}"), value]);
+        }
         for range in state.plan.service_cidrs() {
             command.arg("--service-cidr").arg(range.to_string());
         }

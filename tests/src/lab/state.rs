@@ -1,5 +1,6 @@
 //! What is known of a lab across processes: /run/fairway-lab/ID/state.json, and the names that follow from the id.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ pub struct State {
     pub socket_lb: SocketLb,
     /// What makes pods.
     pub runtime: Runtime,
+    /// Other settings of the agents, by name. One that starts again reads them anew.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// The process that plays the kubelet.
     pub keeper: Option<Owner>,
     /// The process that the lab ends with; none: it stays until `down`.
@@ -63,7 +67,8 @@ impl State {
     pub fn new(id: &str, source: &Path, nodes: u8, families: Families, socket_lb: SocketLb) -> Self {
         let plan = Plan { nodes, families };
         let runtime = Runtime::default();
-        Self { id: id.into(), source: source.into(), plan, socket_lb, runtime, keeper: None, owner: None }
+        let (id, source, settings) = (id.into(), source.into(), BTreeMap::new());
+        Self { id, source, plan, socket_lb, runtime, settings, keeper: None, owner: None }
     }
 
     /// Reads the state of the lab `id`.

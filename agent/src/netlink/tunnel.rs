@@ -1,0 +1,91 @@
+//! The device of tunnels to other nodes.
+
+use fairway_datapath::common::network::TUNNEL_MAC;
+use futures::TryStreamExt;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::{LinkUnspec, LinkVxlan};
+
+use super::{Error, Link, Netlink};
+
+/// The name of the device.
+pub(crate) const TUNNEL: &str = "fw-vxlan";
+
+impl Netlink {
+    /// The tunnels' device, made if it is missing or of another shape, with this port and largest packet. Each of its
+    /// packets says where it goes; nobody there asks by ARP or ND.
+    pub(crate) async fn put_tunnel(&self, port: u16, mtu: u32) -> Result<Link, Error> {
+        match self.tunnel().await? {
+            Some(message) if is_of(&message, port) => {}
+            Some(_) => {
+                self.delete_link(TUNNEL).await?;
+                self.add_tunnel(port, mtu).await?;
+            }
+            None => self.add_tunnel(port, mtu).await?,
+        }
+        let mut link = self.expect_link(TUNNEL).await?;
+        if link.mtu != mtu || !link.up {
+            let message = LinkUnspec::new_with_index(link.index).mtu(mtu).up().build();
+            let set = self.handle.link().set(message).execute();
+            set.await.map_err(Error::refused("setting up the device", TUNNEL))?;
+            (link.mtu, link.up) = (mtu, true);
+        }
+        Ok(link)
+    }
+
+    async fn add_tunnel(&self, port: u16, mtu: u32) -> Result<(), Error> {
+        let message = LinkVxlan::new(TUNNEL, 0)
+            .collect_metadata(true)
+            .learning(false)
+            .port(port)
+            .address(TUNNEL_MAC.to_vec())
+            .mtu(mtu)
+            .arp(false)
+            .build();
+        let add = self.handle.link().add(message).execute();
+        add.await.map_err(Error::refused("adding the device of tunnels", TUNNEL))
+    }
+
+    /// Deletes the device if it is there and Fairway's; routes go with it.
+    pub(crate) async fn delete_tunnel(&self) -> Result<bool, Error> {
+        let ours = self.expect_tunnel().await?;
+        if ours {
+            self.delete_link(TUNNEL).await?;
+        }
+        Ok(ours)
+    }
+
+    /// Whether the device is there, and Fairway's.
+    pub(crate) async fn expect_tunnel(&self) -> Result<bool, Error> {
+        Ok(self.link(TUNNEL).await?.is_some_and(|link| link.mac == TUNNEL_MAC))
+    }
+
+    async fn tunnel(&self) -> Result<Option<LinkMessage>, Error> {
+        let links = self.handle.link().get().match_name(TUNNEL.to_owned()).execute();
+        let found: Result<Vec<_>, _> = links.try_collect().await;
+        match found.map_err(Error::refused("looking up the device", TUNNEL)) {
+            Ok(links) => Ok(links.into_iter().next()),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the device is what [`Netlink::put_tunnel`] would make.
+fn is_of(message: &LinkMessage, port: u16) -> bool {
+    let ours = message
+        .attributes
+        .iter()
+        .any(|it| matches!(it, LinkAttribute::Address(address) if address[..] == TUNNEL_MAC));
+    let infos = message.attributes.iter().filter_map(|it| match it {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let infos: Vec<&LinkInfo> = infos.flatten().collect();
+    let vxlan = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vxlan)));
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vxlan(data)) => Some(data),
+        _ => None,
+    });
+    let has = |wanted: InfoVxlan| data.is_some_and(|data| data.contains(&wanted));
+    ours && vxlan && has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Port(port))
+}
