@@ -5,11 +5,14 @@ mod error;
 mod force;
 mod host_ports;
 mod ipam;
+mod ledger;
 mod programs;
 mod restore;
 mod service;
 mod state;
+mod store;
 mod sysctl;
+mod turns;
 mod wiring;
 
 use std::net::IpAddr;
@@ -35,7 +38,7 @@ use force::Force;
 /// What [`Pods::open`] is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Directory that holds `pods.json`; made if it is missing.
+    /// Directory that holds `pods.redb`; made if it is missing.
     pub state_dir: PathBuf,
     /// Ranges that pods' addresses are taken from; may be empty until [`Pods::set_cidrs`].
     pub cidrs: Vec<IpNet>,
@@ -78,8 +81,8 @@ pub struct PodEntry {
 ///
 /// The state cannot be read.
 pub fn devices(state_dir: &std::path::Path) -> Result<Vec<String>, Error> {
-    let state = state::StateFile::new(state_dir)?.read()?;
-    Ok(state.pods.into_iter().map(|record| record.node_interface).collect())
+    let state = store::peek(state_dir)?;
+    Ok(state.pods().iter().map(|record| record.node_interface.clone()).collect())
 }
 
 /// The pods of this node. Clones share one state.
@@ -145,19 +148,19 @@ impl Pods {
     /// The pods that have a device, sorted by namespace, name, container and device.
     #[must_use]
     pub fn list(&self) -> Vec<PodEntry> {
-        self.force.entries.borrow().clone()
+        self.force.ledger.entries.borrow().clone()
     }
 
     /// What the control plane is told: all pods, now and after each change.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Vec<PodStatus>> {
-        self.force.statuses.subscribe()
+        self.force.ledger.statuses.subscribe()
     }
 
     /// The node's ports that lead to its pods, now and after each change.
     #[must_use]
     pub fn host_ports(&self) -> watch::Receiver<HostPorts> {
-        self.force.host_ports.subscribe()
+        self.force.ledger.host_ports.subscribe()
     }
 }
 

@@ -12,8 +12,8 @@ use crate::netlink::{Link, Netlink, everywhere};
 
 impl Force {
     pub(super) async fn check(&self, request: CheckRequest) -> Result<(), Error> {
-        let state = self.state.lock().await;
-        let record = state.find(&request.container_id, &request.interface).filter(|record| record.complete);
+        let _turn = self.turns.take(&request.container_id, &request.interface).await;
+        let record = self.find(&request.container_id, &request.interface).filter(|record| record.complete);
         let Some(record) = record else {
             let CheckRequest { container_id, interface, .. } = request;
             return Err(Error::Unknown { container_id, interface });
@@ -25,8 +25,8 @@ impl Force {
         let link = device(&self.netlink, &record.node_interface, record.node_mac).await?;
         let (_, pod) = wiring::enter(&request.netns).await?;
         let inside = device(&pod, &record.interface, record.pod_mac).await?;
-        self.check_addresses(record, &link, &pod, &inside).await?;
-        self.check_programs(record, &link).await
+        self.check_addresses(&record, &link, &pod, &inside).await?;
+        self.check_programs(&record, &link).await
     }
 
     async fn check_addresses(

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::ipam::Exhausted;
 use super::programs::ProgramError;
 use crate::netlink;
 
@@ -69,6 +71,27 @@ pub enum Error {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// The database of pods is not one.
+    #[error(
+        "the database of pods `{path}` cannot be read, and was left as it is: move it away to start without it; \
+         running pods keep their addresses until they are deleted"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Arc<redb::Error>,
+    },
+    /// The database of pods could not be written.
+    #[error("the database of pods `{path}` could not be written")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Arc<redb::Error>,
     },
     /// The list of pods is of another version of Fairway.
     #[error(
@@ -138,7 +161,7 @@ impl Error {
         match self {
             Self::Unknown { .. } => 3,
             Self::Missing(_) => 4,
-            Self::State { .. } | Self::Layout { .. } => 5,
+            Self::State { .. } | Self::Damaged { .. } | Self::Database { .. } | Self::Layout { .. } => 5,
             Self::Invalid { .. } => 7,
             Self::Netns { .. } | Self::OwnNetns { .. } => 8,
             Self::NoCidrs | Self::Exhausted { .. } | Self::Stopping => 11,
@@ -149,6 +172,12 @@ impl Error {
             Self::Broken { .. } => 104,
             Self::HostPortTaken { .. } => 105,
         }
+    }
+}
+
+impl From<Exhausted> for Error {
+    fn from(Exhausted { cidrs }: Exhausted) -> Self {
+        Self::Exhausted { cidrs }
     }
 }
 

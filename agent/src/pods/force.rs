@@ -1,33 +1,28 @@
 //! Puts pods in force and takes them back: state, devices and programs in step.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use fairway_datapath::Pod;
-use fairway_proto::control::PodStatus;
 use fairway_proto::node::{AddRequest, AddResponse, CollectRequest, DeleteRequest, SetStatusRequest};
 use ipnet::IpNet;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use super::error::chain;
-use super::ipam::Exhausted;
-use super::state::{Record, State, StateFile};
-use super::{Error, Options, PodEntry, ProgramError, Programs, host_ports, sysctl, wiring};
+use super::ledger::Ledger;
+use super::state::Record;
+use super::turns::Turns;
+use super::{Error, Options, ProgramError, Programs, host_ports, sysctl, wiring};
 use crate::netlink::Netlink;
-use crate::resolve::HostPorts;
 
 /// All that a change of the pods needs.
 pub(super) struct Force {
     mtu: u32,
-    cidrs: StdMutex<Vec<IpNet>>,
-    file: StateFile,
+    cidrs: watch::Sender<Vec<IpNet>>,
     pub(super) netlink: Netlink,
     programs: Arc<dyn Programs>,
-    /// Held for the whole of a change.
-    pub(super) state: Mutex<State>,
-    pub(super) entries: watch::Sender<Vec<PodEntry>>,
-    pub(super) statuses: watch::Sender<Vec<PodStatus>>,
-    pub(super) host_ports: watch::Sender<HostPorts>,
+    pub(super) turns: Turns,
+    pub(super) ledger: Ledger,
 }
 
 impl Force {
@@ -36,18 +31,15 @@ impl Force {
         netlink: Netlink,
         programs: Arc<dyn Programs>,
     ) -> Result<Self, Error> {
-        let file = StateFile::new(&options.state_dir)?;
-        let state = file.read()?;
+        let directory = options.state_dir;
+        let opened = tokio::task::spawn_blocking(move || Ledger::open(&directory)).await;
         let force = Self {
             mtu: options.mtu,
-            cidrs: StdMutex::default(),
-            file,
+            cidrs: watch::Sender::default(),
             netlink,
             programs,
-            entries: watch::Sender::default(),
-            statuses: watch::Sender::default(),
-            host_ports: watch::Sender::default(),
-            state: Mutex::new(state),
+            turns: Turns::default(),
+            ledger: opened.map_err(|_| Error::Stopping)??,
         };
         force.set_cidrs(options.cidrs);
         force.restore().await?;
@@ -55,112 +47,119 @@ impl Force {
     }
 
     pub(super) fn set_cidrs(&self, cidrs: Vec<IpNet>) {
-        let mut current = self.cidrs.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != cidrs {
-            sysctl::warn_if_not_forwarding(&cidrs);
-            *current = cidrs;
-        }
+        self.cidrs.send_if_modified(|current| {
+            let changed = *current != cidrs;
+            if changed {
+                sysctl::warn_if_not_forwarding(&cidrs);
+                *current = cidrs;
+            }
+            changed
+        });
     }
 
     pub(super) async fn add(&self, request: AddRequest) -> Result<AddResponse, Error> {
         present("container_id", &request.container_id)?;
         present("netns", &request.netns)?;
         present("interface", &request.interface)?;
-        let mut state = self.state.lock().await;
-        if let Some(record) = state.find(&request.container_id, &request.interface).cloned() {
+        let _turn = self.turns.take(&request.container_id, &request.interface).await;
+        if let Some(record) = self.find(&request.container_id, &request.interface) {
             if self.is_in_force(&record, &request.netns).await? {
                 return Ok(self.response(&record));
             }
-            self.remove(&mut state, &record).await?;
+            self.remove(&record).await?;
         }
         let (netns, pod) = wiring::enter(&request.netns).await?;
         if pod.link(&request.interface).await?.is_some() {
             return Err(Error::InterfaceExists { interface: request.interface });
         }
         // Written before anything is made, so that a crash leaves nothing that nobody knows.
-        let mut record = self.reserve(&mut state, request).await?;
+        let record = self.reserve(request).await?;
         let result = async {
-            record.ifindex = wiring::connect(&self.netlink, &pod, &netns, self.mtu, &record).await?;
+            let ifindex = wiring::connect(&self.netlink, &pod, &netns, self.mtu, &record).await?;
+            let record = Record { ifindex, complete: true, ..record.clone() };
             self.put_programs(&record).await?;
-            record.complete = true;
-            let mut next = state.clone();
-            next.put(record.clone());
-            self.commit(&mut state, next).await
+            self.ledger.change(|state| state.put(record.clone())).await?;
+            Ok(self.response(&record))
         }
         .await;
-        if let Err(error) = result {
-            if let Err(left) = self.remove(&mut state, &record).await {
-                tracing::warn!("after a pod could not be added: {}", chain(&left));
-            }
-            return Err(error);
+        if result.is_err()
+            && let Err(left) = self.remove(&record).await
+        {
+            tracing::warn!("after a pod could not be added: {}", chain(&left));
         }
-        Ok(self.response(&record))
+        result
     }
 
     pub(super) async fn delete(&self, request: DeleteRequest) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        let record = state.find(&request.container_id, &request.interface).cloned();
-        match record {
-            Some(record) => self.remove(&mut state, &record).await,
-            None => self.remove_unknown(&state, &request).await,
+        let _turn = self.turns.take(&request.container_id, &request.interface).await;
+        match self.find(&request.container_id, &request.interface) {
+            Some(record) => self.remove(&record).await,
+            None => self.remove_unknown(&request).await,
         }
     }
 
     /// Removes the device of a pod that was added before the state was lost, if there is one.
-    async fn remove_unknown(&self, state: &State, request: &DeleteRequest) -> Result<(), Error> {
+    async fn remove_unknown(&self, request: &DeleteRequest) -> Result<(), Error> {
         let name = wiring::node_interface(&request.container_id, &request.interface);
-        if state.pods.iter().any(|record| record.node_interface == name) {
+        if self.ledger.look(|state| state.pods().iter().any(|record| record.node_interface == name)) {
             return Ok(());
         }
         Ok(self.netlink.delete_link(&name).await?)
     }
 
     pub(super) async fn collect(&self, request: CollectRequest) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
         let listed =
             |record: &Record| request.valid.iter().any(|it| record.is(&it.container_id, &it.interface));
-        let gone: Vec<Record> = state.pods.iter().filter(|record| !listed(record)).cloned().collect();
+        let mut gone = self.ledger.look(|state| state.pods().to_vec());
+        gone.retain(|record| !listed(record));
         let mut errors = Vec::new();
-        for record in gone {
-            errors.extend(self.remove(&mut state, &record).await.err());
+        for Record { container_id, interface, .. } in gone {
+            let request = DeleteRequest { container_id, interface, netns: String::new() };
+            errors.extend(self.delete(request).await.err());
         }
         all(errors)
     }
 
     pub(super) async fn ready(&self) -> Result<(), Error> {
-        let state = self.state.lock().await;
-        self.pick(&state).await.map(|_| ())
+        self.ranges().await.map(|_| ())
     }
 
     pub(super) async fn set_status(&self, request: SetStatusRequest) -> Result<(), Error> {
         present("name", &request.name)?;
-        let mut state = self.state.lock().await;
-        let mut next = state.clone();
-        next.set_status(&request.namespace, &request.name, request.ready, request.terminating);
-        if next == *state { Ok(()) } else { self.commit(&mut state, next).await }
+        let SetStatusRequest { namespace, name, ready, terminating } = request;
+        self.ledger.change(|state| state.set_status(&namespace, &name, ready, terminating)).await
     }
 
-    /// Free addresses, and the state in which they are the last ones given out.
-    async fn pick(&self, state: &State) -> Result<(Vec<IpAddr>, State), Error> {
-        let cidrs = self.cidrs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub(super) fn find(&self, container_id: &str, interface: &str) -> Option<Record> {
+        self.ledger.look(|state| state.find(container_id, interface).cloned())
+    }
+
+    /// The ranges that the next pod's addresses come from. If they have none, it is looked at what is in use in the
+    /// kernel: a pod of a lost state may have gone.
+    async fn ranges(&self) -> Result<Vec<IpNet>, Error> {
+        let cidrs = self.cidrs.borrow().clone();
         if cidrs.is_empty() {
             return Err(Error::NoCidrs);
         }
-        let mut used = state.used();
-        // Pods that were added before the state was lost.
-        used.extend(self.netlink.pod_routes().await?);
-        let mut next = state.clone();
-        match next.ipam.reserve(&cidrs, &used) {
-            Ok(addresses) => Ok((addresses, next)),
-            Err(Exhausted { cidrs }) => Err(Error::Exhausted { cidrs }),
+        let (full, strays) =
+            self.ledger.look(|state| (state.next_addresses(&cidrs).is_err(), state.has_strays()));
+        if full && strays {
+            self.look_for_strays().await?;
         }
+        self.ledger.look(|state| state.next_addresses(&cidrs))?;
+        Ok(cidrs)
     }
 
-    async fn reserve(&self, state: &mut State, request: AddRequest) -> Result<Record, Error> {
+    /// Finds out which addresses are in use by pods that were added before the state was lost.
+    pub(super) async fn look_for_strays(&self) -> Result<(), Error> {
+        let routes = self.netlink.pod_routes().await?;
+        self.ledger.change(|state| state.set_in_use(routes)).await
+    }
+
+    async fn reserve(&self, request: AddRequest) -> Result<Record, Error> {
         let ports = host_ports::read(&request.port_mappings)?;
-        host_ports::require_free(&ports, state)?;
-        let (addresses, mut next) = self.pick(state).await?;
         let (pod_mac, node_mac) = wiring::macs(&request.container_id, &request.interface);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             node_interface: wiring::node_interface(&request.container_id, &request.interface),
             container_id: request.container_id,
@@ -169,19 +168,30 @@ impl Force {
             namespace: request.pod_namespace,
             name: request.pod_name,
             ifindex: 0,
-            addresses,
+            addresses: Vec::new(),
             pod_mac,
             node_mac,
             ports,
             complete: false,
+            since: since.as_secs(),
         };
-        next.put(record.clone());
-        self.commit(state, next).await?;
-        Ok(record)
+        let cidrs = self.ranges().await?;
+        let reserved = self.ledger.change(|state| {
+            host_ports::require_free(&record.ports, state)?;
+            Ok(state.reserve(&cidrs, record.clone())?)
+        });
+        match reserved.await {
+            Ok(reserved) => reserved,
+            Err(unwritten) => {
+                // In memory only: nothing was made for it.
+                let _fails_as_well = self.ledger.change(|state| state.remove(&record)).await;
+                Err(unwritten)
+            }
+        }
     }
 
     /// Removes a pod from the kernel, then from the state. After an error it stays in the state, as incomplete.
-    pub(super) async fn remove(&self, state: &mut State, record: &Record) -> Result<(), Error> {
+    pub(super) async fn remove(&self, record: &Record) -> Result<(), Error> {
         let mut errors = Vec::new();
         for address in record.addresses.clone() {
             let deleted = self.with_programs(move |programs| programs.delete_pod(address)).await;
@@ -190,14 +200,12 @@ impl Force {
         let interface = record.node_interface.clone();
         errors.extend(self.with_programs(move |programs| programs.detach(&interface)).await.err());
         errors.extend(self.netlink.delete_link(&record.node_interface).await.err().map(Error::from));
-
-        let mut next = state.clone();
-        if errors.is_empty() {
-            next.remove(record);
-        } else {
-            next.put(Record { complete: false, ..record.clone() });
-        }
-        errors.extend(self.commit(state, next).await.err());
+        let everything = errors.is_empty();
+        let changed = self.ledger.change(|state| match everything {
+            true => state.remove(record),
+            false => state.put(Record { complete: false, ..record.clone() }),
+        });
+        errors.extend(changed.await.err());
         all(errors)
     }
 
@@ -223,21 +231,6 @@ impl Force {
         let programs = self.programs.clone();
         let done = tokio::task::spawn_blocking(move || work(programs.as_ref())).await;
         done.unwrap_or_else(|error| Err(error.into())).map_err(Error::Programs)
-    }
-
-    /// Makes `next` the state, on disk first; shows it to all who watch.
-    pub(super) async fn commit(&self, state: &mut State, next: State) -> Result<(), Error> {
-        self.file.write(&next).await?;
-        *state = next;
-        self.entries.send_replace(state.entries());
-        self.host_ports.send_if_modified(|shown| host_ports::refresh(shown, state));
-        let statuses = state.statuses();
-        self.statuses.send_if_modified(|shown| {
-            let changed = *shown != statuses;
-            *shown = statuses;
-            changed
-        });
-        Ok(())
     }
 
     fn response(&self, record: &Record) -> AddResponse {

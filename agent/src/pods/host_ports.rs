@@ -70,7 +70,7 @@ impl Mapping {
 pub(super) fn require_free(mappings: &[Mapping], state: &State) -> Result<(), Error> {
     for mapping in mappings {
         let has = |record: &&Record| record.ports.iter().any(|other| mapping.meets(other));
-        if let Some(record) = state.pods.iter().find(has) {
+        if let Some(record) = state.pods().iter().find(has) {
             return Err(Error::HostPortTaken {
                 port: mapping.port,
                 protocol: Protocol::try_from(i32::from(mapping.protocol)).unwrap_or_default().as_str_name(),
@@ -92,7 +92,7 @@ fn name(record: &Record) -> ObjectName {
 /// Brings what is shown up to date; what stays as it is, is not touched. True if that makes a difference.
 pub(super) fn refresh(shown: &mut HostPorts, state: &State) -> bool {
     let mut wanted: std::collections::BTreeMap<ObjectName, Vec<HostPort>> = Default::default();
-    for record in state.pods.iter().filter(|record| record.complete && !record.ports.is_empty()) {
+    for record in state.pods().iter().filter(|record| record.complete && !record.ports.is_empty()) {
         let pod_addresses: Arc<[IpAddr]> = record.addresses.iter().copied().collect();
         let ports = record.ports.iter().map(|mapping| HostPort {
             address: mapping.address,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// before it is used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ipam {
-    last: BTreeMap<IpNet, IpAddr>,
+    pub(super) last: BTreeMap<IpNet, IpAddr>,
 }
 
 /// No address of this family is free.
@@ -21,13 +21,13 @@ pub(super) struct Exhausted {
 }
 
 impl Ipam {
-    /// Picks one free address of each family that has ranges, in the order in which the families first show in
-    /// `cidrs`. The first range of a family that has a free address is used. All or nothing.
-    pub(super) fn reserve(
-        &mut self,
+    /// Picks one free address of each family that has ranges, each with its range, in the order in which the families
+    /// first show in `cidrs`. The first range of a family that has a free address is used. All or nothing.
+    pub(super) fn pick(
+        &self,
         cidrs: &[IpNet],
         used: &BTreeSet<IpAddr>,
-    ) -> Result<Vec<IpAddr>, Exhausted> {
+    ) -> Result<Vec<(IpNet, IpAddr)>, Exhausted> {
         let mut picked: Vec<(IpNet, IpAddr)> = Vec::new();
         for first in cidrs {
             if picked.iter().any(|(_, address)| address.is_ipv4() == first.addr().is_ipv4()) {
@@ -37,8 +37,7 @@ impl Ipam {
             let found = family.iter().find_map(|cidr| Some((cidr.trunc(), self.next(cidr, used)?)));
             picked.push(found.ok_or(Exhausted { cidrs: family })?);
         }
-        self.last.extend(picked.iter().copied());
-        Ok(picked.into_iter().map(|(_, address)| address).collect())
+        Ok(picked)
     }
 
     /// The first free address after the last one given out, around the end of the range.

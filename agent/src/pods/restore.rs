@@ -2,40 +2,45 @@
 
 use super::error::chain;
 use super::force::Force;
-use super::state::State;
+use super::state::Record;
 use super::{Error, Programs};
 
 impl Force {
     /// Puts the pods of the state in force again, and forgets those whose device is gone.
     pub(super) async fn restore(&self) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        let mut next = state.clone();
         let mut gone = Vec::new();
-        for record in &mut next.pods {
+        for record in self.ledger.look(|state| state.pods().to_vec()) {
             let link = self.netlink.link(&record.node_interface).await?;
             match link.filter(|link| record.complete && link.mac == record.node_mac) {
-                Some(link) => {
-                    record.ifindex = link.index;
-                    if let Err(error) = self.put_programs(record).await {
-                        let (namespace, name) = (&record.namespace, &record.name);
-                        tracing::error!("pod `{namespace}/{name}` is not fully served: {}", chain(&error));
-                    }
-                }
-                None => gone.push(record.clone()),
+                Some(link) => self.put_again(Record { ifindex: link.index, ..record }).await?,
+                None => gone.push(record),
             }
         }
-        self.commit(&mut state, next).await?;
         for record in gone {
-            if let Err(error) = self.remove(&mut state, &record).await {
+            if let Err(error) = self.remove(&record).await {
                 tracing::warn!("a pod that is gone left something behind: {}", chain(&error));
             }
         }
-        self.forget_unknown(&state).await
+        self.forget_unknown().await?;
+        self.look_for_strays().await
+    }
+
+    async fn put_again(&self, record: Record) -> Result<(), Error> {
+        if let Err(error) = self.put_programs(&record).await {
+            let (namespace, name) = (&record.namespace, &record.name);
+            tracing::error!("pod `{namespace}/{name}` is not fully served: {}", chain(&error));
+        }
+        let known = self.find(&record.container_id, &record.interface);
+        if known.as_ref() == Some(&record) {
+            Ok(())
+        } else {
+            self.ledger.change(|state| state.put(record)).await
+        }
     }
 
     /// Removes the addresses that the data path knows and the state does not.
-    async fn forget_unknown(&self, state: &State) -> Result<(), Error> {
-        let used = state.used();
+    async fn forget_unknown(&self) -> Result<(), Error> {
+        let used = self.ledger.look(|state| state.used());
         let forget = move |programs: &dyn Programs| {
             for pod in programs.pods()?.into_iter().filter(|pod| !used.contains(&pod.address)) {
                 tracing::info!("forgetting pod address `{}`: no pod has it", pod.address);

@@ -1,27 +1,29 @@
-//! The list of pods, in memory and on disk.
+//! The list of pods, and the rows that each change of it writes.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use fairway_proto::control::PodStatus;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::PodEntry;
 use super::host_ports::Mapping;
-use super::ipam::Ipam;
-use super::{Error, PodEntry};
-
-/// Grows when an older agent could not read the file any more.
-const LAYOUT: u32 = 1;
+use super::ipam::{Exhausted, Ipam};
+use super::store::{Change, Table};
 
 /// Everything that is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct State {
-    layout: u32,
-    pub(super) ipam: Ipam,
-    pub(super) pods: Vec<Record>,
+    ipam: Ipam,
+    pods: Vec<Record>,
     statuses: Vec<Status>,
+    /// Addresses that are in use by what no record tells of: pods that were added before the state was lost.
+    #[serde(skip)]
+    strays: BTreeSet<IpAddr>,
+    /// What was changed since [`Self::take_changes`].
+    #[serde(skip)]
+    changes: Vec<Change>,
 }
 
 /// One device of one pod.
@@ -43,6 +45,9 @@ pub(super) struct Record {
     pub(super) ports: Vec<Mapping>,
     /// Everything is in force. Without it the agent stopped in the middle of adding or removing the pod.
     pub(super) complete: bool,
+    /// When its addresses were given to it, in seconds since 1970; zero: an earlier release gave them.
+    #[serde(default)]
+    pub(super) since: u64,
 }
 
 /// What the kubelet said of a pod.
@@ -54,35 +59,105 @@ struct Status {
     terminating: bool,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self { layout: LAYOUT, ipam: Ipam::default(), pods: Vec::new(), statuses: Vec::new() }
-    }
-}
-
 impl State {
+    /// From the database's rows.
+    pub(super) fn from_rows(rows: Vec<(Table, String, Vec<u8>)>) -> Result<Self, serde_json::Error> {
+        let mut state = Self::default();
+        for (table, key, value) in rows {
+            match table {
+                Table::Pods => state.pods.push(serde_json::from_slice(&value)?),
+                Table::Statuses => state.statuses.push(serde_json::from_slice(&value)?),
+                Table::Last => {
+                    let cidr = serde_json::from_value(key.into())?;
+                    state.ipam.last.insert(cidr, serde_json::from_slice(&value)?);
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// All rows.
+    pub(super) fn rows(&self) -> Vec<Change> {
+        let pods = self.pods.iter().map(Record::row);
+        let statuses = self.statuses.iter().map(Status::row);
+        let last = self.ipam.last.iter().map(|(cidr, address)| last_row(*cidr, *address));
+        pods.chain(statuses).chain(last).collect()
+    }
+
+    /// The rows that changes since the last call of this have made different.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
     pub(super) fn find(&self, container_id: &str, interface: &str) -> Option<&Record> {
         self.pods.iter().find(|record| record.is(container_id, interface))
     }
 
+    pub(super) fn pods(&self) -> &[Record] {
+        &self.pods
+    }
+
+    /// The addresses that are not free.
     pub(super) fn used(&self) -> BTreeSet<IpAddr> {
-        self.pods.iter().flat_map(|record| record.addresses.iter().copied()).collect()
+        let known = self.pods.iter().flat_map(|record| record.addresses.iter().copied());
+        known.chain(self.strays.iter().copied()).collect()
+    }
+
+    /// Whether addresses are in use by what no record tells of.
+    pub(super) fn has_strays(&self) -> bool {
+        !self.strays.is_empty()
+    }
+
+    /// Notes which addresses are in use in the kernel.
+    pub(super) fn set_in_use(&mut self, addresses: Vec<IpAddr>) {
+        self.strays.clear();
+        let known = self.used();
+        self.strays.extend(addresses.into_iter().filter(|address| !known.contains(address)));
+    }
+
+    /// The addresses that the next pod would get.
+    pub(super) fn next_addresses(&self, cidrs: &[IpNet]) -> Result<Vec<IpAddr>, Exhausted> {
+        let picked = self.ipam.pick(cidrs, &self.used())?;
+        Ok(picked.into_iter().map(|(_, address)| address).collect())
+    }
+
+    /// Gives free addresses to a pod that has none yet, and adds it.
+    pub(super) fn reserve(&mut self, cidrs: &[IpNet], mut record: Record) -> Result<Record, Exhausted> {
+        let picked = self.ipam.pick(cidrs, &self.used())?;
+        for (cidr, address) in picked {
+            self.ipam.last.insert(cidr, address);
+            self.changes.push(last_row(cidr, address));
+            record.addresses.push(address);
+        }
+        self.put(record.clone());
+        Ok(record)
     }
 
     /// Adds a pod, or replaces what was known of it. A pod that is new is not ready.
     pub(super) fn put(&mut self, record: Record) {
-        if !self.pods.iter().any(|other| other.pod() == record.pod()) {
-            self.statuses.retain(|status| status.pod() != record.pod());
-        }
+        self.changes.push(record.row());
+        self.forget_status_unless_known(&record);
         self.pods.retain(|other| !other.is(&record.container_id, &record.interface));
         self.pods.push(record);
     }
 
     /// Forgets a pod, and its status with its last device.
     pub(super) fn remove(&mut self, record: &Record) {
+        self.changes.push(Change { value: None, ..record.row() });
         self.pods.retain(|other| !other.is(&record.container_id, &record.interface));
+        self.forget_status_unless_known(record);
+    }
+
+    fn forget_status_unless_known(&mut self, record: &Record) {
         if !self.pods.iter().any(|other| other.pod() == record.pod()) {
-            self.statuses.retain(|status| status.pod() != record.pod());
+            self.take_status(record.pod());
+        }
+    }
+
+    fn take_status(&mut self, pod: (&str, &str)) {
+        if let Some(position) = self.statuses.iter().position(|status| status.pod() == pod) {
+            let row = self.statuses.remove(position).row();
+            self.changes.push(Change { value: None, ..row });
         }
     }
 
@@ -90,10 +165,14 @@ impl State {
     /// to its end: nobody else says that it is gone.
     pub(super) fn set_status(&mut self, namespace: &str, name: &str, ready: bool, terminating: bool) {
         let pod = (namespace, name);
-        self.statuses.retain(|status| status.pod() != pod);
+        let status = Status { namespace: namespace.into(), name: name.into(), ready, terminating };
+        if self.status_of(pod) == Some(&status) {
+            return;
+        }
+        self.take_status(pod);
         if ready || !terminating || self.pods.iter().any(|record| record.pod() == pod) {
-            let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            self.statuses.push(Status { namespace, name, ready, terminating });
+            self.changes.push(status.row());
+            self.statuses.push(status);
         }
     }
 
@@ -141,7 +220,21 @@ fn key(entry: &PodEntry) -> (&str, &str, &str, &str) {
     (&entry.namespace, &entry.name, &entry.container_id, &entry.interface)
 }
 
+fn last_row(cidr: IpNet, address: IpAddr) -> Change {
+    row(Table::Last, cidr.to_string(), &address)
+}
+
+fn row(table: Table, key: String, value: &impl Serialize) -> Change {
+    let value = serde_json::to_vec(value).expect("strings, numbers and addresses are JSON");
+    Change { table, key, value: Some(value) }
+}
+
 impl Record {
+    fn row(&self) -> Change {
+        // Neither part can hold a slash: one is an identifier, the other a device's name.
+        row(Table::Pods, format!("{}/{}", self.container_id, self.interface), self)
+    }
+
     pub(super) fn is(&self, container_id: &str, interface: &str) -> bool {
         self.container_id == container_id && self.interface == interface
     }
@@ -169,6 +262,10 @@ impl Record {
 }
 
 impl Status {
+    fn row(&self) -> Change {
+        row(Table::Statuses, format!("{}/{}", self.namespace, self.name), self)
+    }
+
     fn pod(&self) -> (&str, &str) {
         (&self.namespace, &self.name)
     }
@@ -182,61 +279,6 @@ impl Status {
             terminating: self.terminating,
         }
     }
-}
-
-/// The file that the state is kept in. It holds the old or the new state at any time, never a part.
-#[derive(Debug)]
-pub(super) struct StateFile {
-    path: PathBuf,
-}
-
-impl StateFile {
-    /// A file `pods.json` in `directory`, which is made if it is missing.
-    pub(super) fn new(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join("pods.json");
-        match std::fs::create_dir_all(directory) {
-            Ok(()) => Ok(Self { path }),
-            Err(source) => Err(Error::State { path, source }),
-        }
-    }
-
-    /// Reads the state; an empty one if there is no file.
-    pub(super) fn read(&self) -> Result<State, Error> {
-        let failed = |source| Error::State { path: self.path.clone(), source };
-        let text = match std::fs::read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
-            Err(error) => return Err(failed(error)),
-        };
-        #[derive(Deserialize)]
-        struct Head {
-            layout: u32,
-        }
-        let head: Head = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
-        if head.layout != LAYOUT {
-            return Err(Error::Layout { path: self.path.clone(), found: head.layout, known: LAYOUT });
-        }
-        serde_json::from_slice(&text).map_err(|error| failed(error.into()))
-    }
-
-    /// Replaces the state on disk; when this returns it outlives a loss of power.
-    pub(super) async fn write(&self, state: &State) -> Result<(), Error> {
-        let path = self.path.clone();
-        let text = serde_json::to_vec(state).map_err(io::Error::from);
-        let written = tokio::task::spawn_blocking(move || replace(&path, &text?)).await;
-        written
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|source| Error::State { path: self.path.clone(), source })
-    }
-}
-
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    std::fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

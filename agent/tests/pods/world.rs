@@ -71,6 +71,14 @@ impl World {
             runtime.block_on(work())
         })
     }
+
+    /// As [`Self::on_node`], with several threads, as an agent has.
+    pub(crate) fn on_node_with_threads<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
+        self.inside("node", || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(work())
+        })
+    }
 }
 
 impl Drop for World {

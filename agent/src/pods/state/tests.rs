@@ -14,6 +14,7 @@ pub(in crate::pods) fn record(container_id: &str, name: &str, address: &str) -> 
         node_mac: [6; 6],
         ports: vec![],
         complete: true,
+        since: 0,
     }
 }
 
@@ -68,27 +69,35 @@ fn a_pod_that_is_still_being_added_is_not_shown_but_keeps_its_address() {
     assert_eq!(state.used().len(), 1);
 }
 
-#[tokio::test]
-async fn what_was_written_is_read_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = StateFile::new(&directory.path().join("new")).unwrap();
-    assert_eq!(file.read().unwrap(), State::default());
+#[test]
+fn each_change_writes_the_rows_that_it_makes_different_and_no_others() {
     let mut state = State::default();
-    state.ipam.reserve(&["10.0.1.0/24".parse().unwrap()], &state.used()).unwrap();
-    state.put(record("a", "web", "10.0.1.2"));
+    let cidrs = ["10.0.1.0/24".parse().unwrap()];
+    let pod = state.reserve(&cidrs, Record { addresses: Vec::new(), ..record("a", "web", "::") }).unwrap();
+    let keys = |changes: Vec<Change>| {
+        let line = |it: Change| (it.table, it.key, it.value.is_some());
+        changes.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let (row, last) = ("a/eth0".to_owned(), "10.0.1.0/24".to_owned());
+    assert_eq!(keys(state.take_changes()), [(Table::Last, last, true), (Table::Pods, row.clone(), true)]);
     state.set_status("default", "web", true, false);
-    file.write(&state).await.unwrap();
-    assert_eq!(file.read().unwrap(), state);
-    let left: Vec<_> = std::fs::read_dir(directory.path().join("new")).unwrap().collect();
-    assert_eq!(left.len(), 1, "no temporary file stays");
+    state.take_changes();
+    state.set_status("default", "web", true, false);
+    assert!(state.take_changes().is_empty(), "nothing is different");
+    state.remove(&pod);
+    let status = "default/web".to_owned();
+    assert_eq!(keys(state.take_changes()), [(Table::Pods, row, false), (Table::Statuses, status, false)]);
+    assert_eq!(state.reserve(&cidrs, pod).unwrap().addresses[1].to_string(), "10.0.1.3", "the next one");
 }
 
 #[test]
-fn a_damaged_or_foreign_file_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = StateFile::new(directory.path()).unwrap();
-    std::fs::write(directory.path().join("pods.json"), "{\"layout\":1,\"pods\":[").unwrap();
-    assert!(matches!(file.read(), Err(Error::State { .. })));
-    std::fs::write(directory.path().join("pods.json"), "{\"layout\":9}").unwrap();
-    assert!(matches!(file.read(), Err(Error::Layout { found: 9, .. })));
+fn addresses_that_only_the_kernel_knows_are_not_given_out() {
+    let mut state = State::default();
+    state.put(record("a", "web", "10.0.1.2"));
+    state.set_in_use(vec!["10.0.1.2".parse().unwrap(), "10.0.1.3".parse().unwrap()]);
+    assert!(state.has_strays());
+    let next = state.next_addresses(&["10.0.1.0/29".parse().unwrap()]).unwrap();
+    assert_eq!(next[0].to_string(), "10.0.1.4");
+    state.set_in_use(vec!["10.0.1.2".parse().unwrap()]);
+    assert!(!state.has_strays());
 }
