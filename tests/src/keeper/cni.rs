@@ -18,6 +18,8 @@ pub(super) struct Call<'a> {
     pub(super) netns: Netns,
     /// `NAMESPACE/NAME`.
     pub(super) pod: &'a str,
+    /// `runtimeConfig`; null: none.
+    pub(super) asks: &'a Value,
 }
 
 /// Calls the plugin; the pod's addresses, of an ADD.
@@ -40,10 +42,13 @@ async fn output(call: &Call<'_>) -> std::io::Result<std::process::Output> {
     let arguments = format!(
         "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID={id}"
     );
-    let config = json!({
+    let mut config = json!({
         "cniVersion": "1.0.0", "name": "fairway", "type": "fairway-cni",
         "socket": call.state.agent_socket(call.node),
     });
+    if !call.asks.is_null() {
+        config["runtimeConfig"] = call.asks.clone();
+    }
     let mut command = Command::from(command(&call.state.place(call.node), "fairway-cni")?);
     command.env("CNI_COMMAND", call.command).env("CNI_CONTAINERID", id).env("CNI_IFNAME", "eth0");
     command.env("CNI_NETNS", call.netns.path()).env("CNI_ARGS", arguments).env("CNI_PATH", binaries()?);

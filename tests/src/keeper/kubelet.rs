@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::Value;
 use tokio::sync::watch;
 
+use super::capabilities;
 use super::lock;
 use super::pod::{self, Sandbox};
 use super::processes::Processes;
@@ -44,25 +46,28 @@ impl Kubelet {
         let mut wanted = BTreeMap::new();
         for object in objects.iter().filter(|object| object.kind() == "Pod") {
             match serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(object.value.clone()) {
-                Ok(pod) => drop(wanted.insert(object.name(), pod.spec.unwrap_or_default())),
+                Ok(pod) => {
+                    let asks = capabilities::of(&pod);
+                    wanted.insert(object.name(), (pod.spec.unwrap_or_default(), asks));
+                }
                 Err(error) => tracing::warn!("pod {}: {error}", object.name()),
             }
         }
         let services = pod::service_environment(objects);
         let mut tasks = lock(&self.tasks);
         for (name, task) in tasks.iter() {
-            let goes = wanted.get(name).map_or(complete, |spec| *spec != task.spec);
+            let goes = wanted.get(name).map_or(complete, |(spec, _)| *spec != task.spec);
             if goes {
                 task.end.send_replace(true);
             }
         }
-        for (name, spec) in wanted {
+        for (name, (spec, asks)) in wanted {
             let before = match tasks.get(&name) {
                 Some(task) if task.spec == spec && !*task.end.borrow() => continue,
                 before => before.map(|task| task.done.clone()),
             };
             let environment = services.get(name.split('/').next().unwrap_or_default()).cloned();
-            let task = self.start(&name, spec, environment.unwrap_or_default(), before);
+            let task = self.start(&name, (spec, asks), environment.unwrap_or_default(), before);
             tasks.insert(name, task);
         }
     }
@@ -70,7 +75,7 @@ impl Kubelet {
     fn start(
         &self,
         name: &str,
-        spec: PodSpec,
+        (spec, asks): (PodSpec, Value),
         services: Vec<(String, String)>,
         before: Option<watch::Receiver<bool>>,
     ) -> Task {
@@ -83,7 +88,8 @@ impl Kubelet {
         };
         let (states, starts) = (self.states.clone(), self.processes.starts());
         let sandbox =
-            Sandbox::new(self.state.clone(), name, spec.clone(), services, generation, states, starts);
+            Sandbox::new(self.state.clone(), name, spec.clone(), services, generation, states, starts)
+                .asking(asks);
         tokio::spawn(async move {
             if let Some(mut before) = before {
                 // An error means that its task is gone, which is as good.

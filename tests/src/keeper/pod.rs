@@ -27,6 +27,8 @@ pub(super) struct Sandbox {
     state: Arc<State>,
     name: String,
     spec: PodSpec,
+    /// What the runtime adds to the network configuration; null: nothing.
+    asks: serde_json::Value,
     /// The environment that Services of its namespace add.
     services: Vec<(String, String)>,
     node: String,
@@ -58,6 +60,7 @@ impl Sandbox {
             state,
             name: name.into(),
             spec,
+            asks: serde_json::Value::Null,
             services,
             node,
             place,
@@ -70,6 +73,11 @@ impl Sandbox {
         // Seen as soon as it is wanted, even if a pod of that name still ends.
         this.change(|_| {});
         this
+    }
+
+    pub(super) fn asking(mut self, asks: serde_json::Value) -> Self {
+        self.asks = asks;
+        self
     }
 
     fn host_network(&self) -> bool {
@@ -160,6 +168,7 @@ impl Sandbox {
             container_id: &self.container_id,
             netns: Netns::named(&self.place.netns),
             pod: &self.name,
+            asks: &self.asks,
         }
     }
 

@@ -9,6 +9,7 @@ mod behaviour;
 mod bpf;
 mod datagrams;
 mod health;
+mod host_ports;
 mod lifecycle;
 mod matrix;
 mod node;

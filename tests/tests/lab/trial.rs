@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 
 use crate::world::World;
-use crate::{affinity, behaviour, datagrams, health, lifecycle, node, outage, packets, programs, settings};
+use crate::{
+    affinity, behaviour, datagrams, health, host_ports, lifecycle, node, outage, packets, programs, settings,
+};
 
 /// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
 pub(crate) type Trial = (&'static str, for<'a> fn(&'a World) -> BoxFuture<'a, anyhow::Result<()>>);
 
 /// All tables, in the order in which they run.
-pub(crate) const ROOMS: [&[Trial]; 10] = [
+pub(crate) const ROOMS: [&[Trial]; 11] = [
     behaviour::TRIALS,
     settings::TRIALS,
     lifecycle::TRIALS,
@@ -20,6 +22,7 @@ pub(crate) const ROOMS: [&[Trial]; 10] = [
     affinity::TRIALS,
     health::TRIALS,
     node::TRIALS,
+    host_ports::TRIALS,
     programs::TRIALS,
     outage::TRIALS,
 ];
