@@ -75,7 +75,7 @@ async fn from_everywhere(world: &World) -> anyhow::Result<()> {
     becomes(world, Position::External, (world.node_address(2, false), 18_080), "Refused").await?;
     let listed = world.lab.run("node1", &["fairway", "service", "list"])?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let has = |line: &str| line.contains("HostPort") && line.contains("default/port-web");
+    let has = |line: &str| line.contains(" port-web ") && line.contains(" HostPort ");
     ensure!(listed.lines().any(has), "{listed}");
     Ok(())
 }
