@@ -203,7 +203,6 @@ fn end(addresses: &[IpAddr], own: &LocalNode, underlay: u32) -> Option<Tunnel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::NodePortAddresses;
 
     fn nodes(nodes: &[(&str, &[&str], &[&str])]) -> OrdMap<String, Arc<Node>> {
         let node = |(name, addresses, cidrs): &(&str, &[&str], &[&str])| Node {
@@ -220,8 +219,7 @@ mod tests {
         LocalNode {
             name: "a".into(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            zone: None,
-            node_port_addresses: NodePortAddresses::All,
+            ..LocalNode::default()
         }
     }
 
