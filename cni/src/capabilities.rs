@@ -51,8 +51,13 @@ impl Capabilities {
     pub(crate) fn read(input: &[u8]) -> Result<Self, Error> {
         let input: Input = serde_json::from_slice(input).map_err(Error::Decode)?;
         refuse_unsupported(&input.own)?;
-        let ports: Vec<PortMapping> =
-            input.runtime.ports.iter().flatten().map(port_mapping).collect::<Result<_, _>>()?;
+        let ports: Vec<PortMapping> = input
+            .runtime
+            .ports
+            .iter()
+            .flatten()
+            .map(|map| port_mapping(&own_case(map)))
+            .collect::<Result<_, _>>()?;
         for (position, port) in ports.iter().enumerate() {
             let same = |other: &PortMapping| {
                 (other.host_port, other.protocol, &other.host_ip)
@@ -64,14 +69,14 @@ impl Capabilities {
             }
         }
         let own = bandwidth(&input.own, ["ingressRate", "ingressBurst", "egressRate", "egressBurst"])?;
-        let of_runtime = input.runtime.bandwidth.as_ref().map(|map| {
+        let of_runtime = input.runtime.bandwidth.as_ref().map(own_case).map(|map| {
             let keys = [
                 "runtimeConfig.bandwidth.ingressRate",
                 "runtimeConfig.bandwidth.ingressBurst",
                 "runtimeConfig.bandwidth.egressRate",
                 "runtimeConfig.bandwidth.egressBurst",
             ];
-            refuse_unsupported(map).and_then(|()| bandwidth(map, keys))
+            refuse_unsupported(&map).and_then(|()| bandwidth(&map, keys))
         });
         Ok(Self { ports, bandwidth: own.or(of_runtime.transpose()?.flatten()) })
     }
@@ -97,6 +102,15 @@ fn refuse_unsupported(config: &Map<String, Value>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Names as the specification writes them. containerd begins them with a capital, which readers in Go do not mind.
+fn own_case(map: &Map<String, Value>) -> Map<String, Value> {
+    let name = |name: &String| match name.char_indices().nth(1) {
+        Some((second, _)) => name[..second].to_ascii_lowercase() + &name[second..],
+        None => name.clone(),
+    };
+    map.iter().map(|(key, value)| (name(key), value.clone())).collect()
 }
 
 fn port_mapping(map: &Map<String, Value>) -> Result<PortMapping, Error> {

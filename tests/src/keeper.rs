@@ -1,7 +1,6 @@
 //! The process behind a lab that is up: it starts control plane and agents, and plays the kubelet of every node.
 
 mod capabilities;
-mod cni;
 mod kubelet;
 mod pod;
 mod probe;

@@ -6,5 +6,6 @@ pub mod lab;
 pub mod peer;
 pub mod runtime;
 pub mod traffic;
+pub mod trial;
 
 pub use eventually::{eventually, eventually_within};

@@ -3,6 +3,7 @@
 mod containerd;
 mod cri;
 mod image;
+pub mod plugin;
 
-pub use containerd::{CHAINED, Containerd, MissingError};
-pub use cri::{Cri, Error, Exec, Pod, Program};
+pub use containerd::{CHAINED, Containerd, FAILING, MissingError};
+pub use cri::{Cri, Error, Exec, Pod, Port, Program};

@@ -15,7 +15,7 @@ use crate::results::{Results, Run};
 use crate::{binaries, setup, sh};
 
 /// The names of all suites.
-pub(crate) const NAMES: [&str; 4] = ["unit", "packet", "lab", "matrix"];
+pub(crate) const NAMES: [&str; 5] = ["unit", "packet", "lab", "cni", "matrix"];
 
 /// A set of tests that run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,8 @@ pub(crate) enum Suite {
     Packet,
     /// The whole of Fairway in a network of namespaces
     Lab,
+    /// The network plugin, called by containerd on every node of a network of namespaces
+    Cni,
     /// Who reaches what by which address, in a network of namespaces: a table of cells
     Matrix,
 }
@@ -100,6 +102,7 @@ impl Suite {
             Self::Unit => "unit",
             Self::Packet => "packet",
             Self::Lab => "lab",
+            Self::Cni => "cni",
             Self::Matrix => "matrix",
         }
     }
@@ -133,6 +136,7 @@ impl Suite {
                 "--test",
                 "lab",
             ],
+            Self::Cni => &["--package", "fairway-tests", "--test", "cni"],
             Self::Matrix => &["--package", "fairway-tests", "--test", "lab"],
         }
     }
@@ -179,6 +183,12 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
 fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
     let name = cells.name_of(suite);
     sh::say(format_args!("suite {name}"));
+    if suite == Suite::Cni
+        && let Err(error) = setup::containerd()
+    {
+        sh::say(format_args!("suite {name} cannot run: {error:#}"));
+        return Ok(Tally { failed: 1, ..Tally::default() });
+    }
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
     if suite == Suite::Matrix {

@@ -15,6 +15,18 @@ fn limits(bandwidth: &Bandwidth) -> [u64; 4] {
 }
 
 #[test]
+fn names_that_begin_with_a_capital_are_read_as_containerd_writes_them() {
+    let config = json!({ "cniVersion": "1.0.0", "name": "net", "runtimeConfig": {
+        "portMappings": [{ "HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "" }],
+        "bandwidth": { "IngressRate": 1_000_000, "IngressBurst": u32::MAX, "EgressRate": 0, "EgressBurst": 0 },
+    }});
+    let read = read(&config).unwrap();
+    let port = &read.ports[0];
+    assert_eq!((port.host_port, port.container_port, port.protocol()), (8080, 80, Protocol::Udp));
+    assert_eq!(limits(&read.bandwidth.unwrap()), [1_000_000, 0, 0, 0]);
+}
+
+#[test]
 fn port_mappings_are_read_as_runtimes_write_them() {
     let read = read(&with_ports(json!([
         { "hostPort": 8080, "containerPort": 80 },

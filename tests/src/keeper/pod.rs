@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::kubelet::States;
-use super::{cni, in_one_line, lock};
+use super::{in_one_line, lock};
 use crate::lab::{Cgroup, Netns, Place, PodState, Runtime, State};
+use crate::runtime::plugin;
 pub(super) use container::service_environment;
 use report::Told;
 
@@ -157,18 +158,21 @@ impl Sandbox {
         if !netns.path().exists() {
             netns.create().map_err(|error| format!("network namespace: {error}"))?;
         }
-        cni::call(self.cni("ADD")).await
+        let result = plugin::call(&self.cni("ADD")).await?;
+        Ok(plugin::addresses(&result))
     }
 
-    fn cni<'a>(&'a self, command: &'static str) -> cni::Call<'a> {
-        cni::Call {
+    fn cni<'a>(&'a self, command: &'static str) -> plugin::Call<'a> {
+        let asks = Some(self.asks.clone()).filter(|asks| !asks.is_null());
+        let more = asks.map(|asks| ("runtimeConfig", asks)).into_iter().collect();
+        plugin::Call {
             state: &self.state,
             node: &self.node,
             command,
             container_id: &self.container_id,
             netns: Netns::named(&self.place.netns),
             pod: &self.name,
-            asks: &self.asks,
+            more,
         }
     }
 
@@ -205,7 +209,7 @@ impl Sandbox {
             let removed = if by_containerd {
                 containerd::remove(self).await.map_err(|error| in_one_line(&error))
             } else {
-                cni::call(self.cni("DEL")).await.map(drop)
+                plugin::call(&self.cni("DEL")).await.map(drop)
             };
             match removed {
                 Ok(()) => break,

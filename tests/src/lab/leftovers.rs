@@ -1,5 +1,5 @@
-//! What a container runtime that was killed leaves outside the lab's own directory: mounts, sockets of its shims, and
-//! cgroups of the old hierarchies.
+//! What a container runtime that was killed leaves outside the lab's own directory: mounts, sockets of its shims,
+//! results of plugins, and cgroups of the old hierarchies.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,10 @@ use super::{Runtime, State, cgroup};
 
 /// Removes all of it; the lab's processes must have ended.
 pub(super) fn remove(state: &State) -> io::Result<()> {
-    remove_shim_sockets(state);
+    if state.runtime == Runtime::Containerd {
+        remove_shim_sockets(state);
+        remove_results(state);
+    }
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let fields = |line: &str| -> Option<(PathBuf, String)> {
         let mut fields = line.split(' ').skip(1);
@@ -33,9 +36,6 @@ pub(super) fn remove(state: &State) -> io::Result<()> {
 
 /// Each shim's directory says where its socket is.
 fn remove_shim_sockets(state: &State) {
-    if state.runtime == Runtime::Lab {
-        return;
-    }
     for node in state.plan.node_names() {
         let tasks =
             state.directory().join(node).join("containerd/state/io.containerd.runtime.v2.task/k8s.io");
@@ -47,8 +47,23 @@ fn remove_shim_sockets(state: &State) {
             }
         }
     }
-    // Where all shims of a machine have their sockets: another's keep it.
-    for directory in ["/run/containerd/s", "/run/containerd"] {
+    remove_if_empty(&["/run/containerd/s", "/run/containerd"]);
+}
+
+/// What plugins said is kept in one place for all runtimes of a machine. A namespace's path tells whose it is.
+fn remove_results(state: &State) {
+    let own = format!("{}/", state.directory().display());
+    for file in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
+        if fs::read_to_string(file.path()).is_ok_and(|result| result.contains(&own)) {
+            fs::remove_file(file.path()).ok();
+        }
+    }
+    remove_if_empty(&["/var/lib/cni/results", "/var/lib/cni"]);
+}
+
+/// What others have there keeps a directory.
+fn remove_if_empty(directories: &[&str]) {
+    for directory in directories {
         fs::remove_dir(directory).ok();
     }
 }

@@ -15,6 +15,8 @@ use crate::lab::{State, binaries};
 
 /// The runtime handler of pods whose network is Fairway's with Debian's plugins behind it.
 pub const CHAINED: &str = "chained";
+/// The same with a plugin behind it that fails.
+pub const FAILING: &str = "failing";
 
 /// Where Debian puts CNI plugins.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -79,13 +81,15 @@ impl Containerd {
         for plugin in debian.chain([binaries()?.join("fairway-cni")]) {
             link(&plugin, &plugins.join(plugin.file_name().unwrap_or_default()))?;
         }
-        self.write("cni/net.d/10-fairway.conflist", &self.network(&[]).to_string())?;
+        self.write("cni/net.d/10-fairway.conflist", &self.network(true, &[]).to_string())?;
         let chain = [
             json!({ "type": "portmap", "capabilities": { "portMappings": true } }),
             json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }),
             json!({ "type": "tuning", "sysctl": { "net.ipv4.conf.eth0.arp_filter": "1" } }),
         ];
-        self.write(&format!("cni/{CHAINED}/10-fairway.conflist"), &self.network(&chain).to_string())?;
+        self.write(&format!("cni/{CHAINED}/10-fairway.conflist"), &self.network(false, &chain).to_string())?;
+        let fails = [json!({ "type": "tuning", "sysctl": { "net.ipv4.conf.eth0.no_such": "1" } })];
+        self.write(&format!("cni/{FAILING}/10-fairway.conflist"), &self.network(false, &fails).to_string())?;
         self.write("config.toml", &self.config())?;
         let config = self.directory.join("config.toml").display().to_string();
         Ok(vec!["containerd".into(), "--config".into(), config])
@@ -97,9 +101,10 @@ impl Containerd {
         fs::write(path, text)
     }
 
-    /// Fairway's network, with other plugins behind it.
-    fn network(&self, behind: &[Value]) -> Value {
-        let own = json!({ "type": "fairway-cni", "socket": self.agent_socket });
+    /// Fairway's network, with other plugins behind it. What it is not `able` to do is left to those.
+    fn network(&self, able: bool, behind: &[Value]) -> Value {
+        let capabilities = json!({ "portMappings": able, "bandwidth": able });
+        let own = json!({ "type": "fairway-cni", "socket": self.agent_socket, "capabilities": capabilities });
         let plugins: Vec<&Value> = std::iter::once(&own).chain(behind).collect();
         json!({ "cniVersion": "1.0.0", "name": "fairway", "plugins": plugins })
     }
@@ -108,6 +113,7 @@ impl Containerd {
         let (directory, pause) = (self.directory.display(), image::PAUSE);
         let snapshotters = ["aufs", "btrfs", "devmapper", "overlayfs", "zfs"];
         let unused = snapshotters.map(|name| format!("\"io.containerd.snapshotter.v1.{name}\"")).join(", ");
+        let handlers = [("runc", "net.d"), (CHAINED, CHAINED), (FAILING, FAILING)];
         format!(
             r#"version = 2
 root = "{directory}/root"
@@ -132,9 +138,8 @@ conf_dir = "{directory}/cni/net.d"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
-{runc}{chained}"#,
-            runc = self.handler("runc", "net.d"),
-            chained = self.handler(CHAINED, CHAINED),
+{handlers}"#,
+            handlers = handlers.map(|(name, networks)| self.handler(name, networks)).concat(),
         )
     }
 

@@ -65,10 +65,23 @@ pub struct Pod {
     pub host_network: bool,
     /// How the runtime makes it: empty, or [`CHAINED`](super::CHAINED).
     pub handler: &'static str,
-    /// Port of the node and of the pod, TCP.
-    pub ports: Vec<(u16, u16)>,
+    /// Ports of the node that lead to it.
+    pub ports: Vec<Port>,
     /// Annotations.
     pub annotations: Vec<(String, String)>,
+}
+
+/// A port of the node, and the pod's that it leads to.
+#[derive(Clone, Debug, Default)]
+pub struct Port {
+    /// The node's.
+    pub node: u16,
+    /// The pod's.
+    pub pod: u16,
+    /// UDP instead of TCP.
+    pub is_udp: bool,
+    /// The node's address, if it is at one only.
+    pub address: String,
 }
 
 /// A program of this machine, run in a container.
@@ -273,10 +286,11 @@ fn sandbox(pod: &Pod) -> v1::PodSandboxConfig {
         namespace: namespace.into(),
         attempt: 0,
     };
-    let port_mappings = pod.ports.iter().map(|(of_node, of_pod)| v1::PortMapping {
-        protocol: 0,
-        host_port: (*of_node).into(),
-        container_port: (*of_pod).into(),
+    let port_mappings = pod.ports.iter().map(|port| v1::PortMapping {
+        protocol: port.is_udp.into(),
+        host_port: port.node.into(),
+        container_port: port.pod.into(),
+        host_ip: port.address.clone(),
     });
     v1::PodSandboxConfig {
         metadata: Some(metadata),

@@ -26,10 +26,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use fairway_tests::lab::SocketLb;
+use fairway_tests::trial::Tally;
 use matrix::{Choice, Peer};
 use world::World;
 
-use trial::{ROOMS, Tally};
+use trial::ROOMS;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -82,7 +83,7 @@ async fn run(choice: Choice, is_matrix: bool) -> anyhow::Result<ExitCode> {
     }
     for room in ROOMS {
         for world in &worlds {
-            tally.run(world, room).await;
+            tally.run(world.name(), world, room).await;
         }
     }
     if tally.failed() > 0 {

@@ -55,7 +55,7 @@ pub(crate) fn workspace() -> Result<Vec<Test>> {
 /// The tests of one file.
 fn scan(file: &str, text: &str) -> Vec<Test> {
     let Some((folder, target, modules)) = place(file) else { return Vec::new() };
-    let rows = folder == "tests" && target == "lab";
+    let rows = folder == "tests" && ["lab", "cni"].contains(&target.as_str());
     if file == EXPECTATIONS {
         let numbers: BTreeSet<u16> = text.lines().flat_map(|line| numbers(line.trim_start())).collect();
         let test = |number: u16| Test {
@@ -266,9 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_the_lab_are_tests() {
+    fn rows_of_suites_with_a_runner_of_their_own_are_tests() {
         let text = "    // S31, S33\n    (\"a_name\", refused),\n    (\"another\", other),\n";
         assert_eq!(shown("tests/tests/lab/behaviour.rs", text), ["tests::lab::a_name {31, 33}"]);
+        assert_eq!(shown("tests/tests/cni/pods.rs", text), ["tests::cni::a_name {31, 33}"]);
         assert!(shown("agent/src/lib.rs", text).is_empty());
     }
 

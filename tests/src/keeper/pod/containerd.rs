@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
 use super::{GRACE, Sandbox};
 use crate::lab::{Cgroup, Netns};
-use crate::runtime::{Containerd, Cri, Error, Pod, Program};
+use crate::runtime::{Containerd, Cri, Error, Pod, Port, Program};
 
 /// How often a container is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -98,6 +99,28 @@ fn pod(sandbox: &Sandbox) -> Pod {
         cgroup: sandbox.state.containers(&sandbox.node, &sandbox.name),
         logs: sandbox.state.directory().join("logs"),
         host_network: sandbox.host_network(),
+        ports: ports(&sandbox.asks),
+        annotations: annotations(&sandbox.asks),
         ..Pod::default()
     }
+}
+
+/// What the runtime is to pass on to the plugin, as it is told of it.
+fn ports(asks: &Value) -> Vec<Port> {
+    let number = |value: &Value| value.as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default();
+    let port = |mapping: &Value| Port {
+        node: number(&mapping["hostPort"]),
+        pod: number(&mapping["containerPort"]),
+        is_udp: mapping["protocol"] == "udp",
+        address: mapping["hostIP"].as_str().unwrap_or_default().to_owned(),
+    };
+    asks["portMappings"].as_array().into_iter().flatten().map(port).collect()
+}
+
+fn annotations(asks: &Value) -> Vec<(String, String)> {
+    let annotation = |way: &str| {
+        let rate = asks["bandwidth"][format!("{way}Rate")].as_u64().filter(|rate| *rate > 0)?;
+        Some((format!("kubernetes.io/{way}-bandwidth"), rate.to_string()))
+    };
+    ["ingress", "egress"].into_iter().filter_map(annotation).collect()
 }

@@ -1,0 +1,61 @@
+//! Tests as rows of tables, for runners of their own: all rows share a world that takes long to build.
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+
+/// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
+pub type Trial<W> = (&'static str, for<'a> fn(&'a W) -> BoxFuture<'a, anyhow::Result<()>>);
+
+/// What ran so far.
+#[derive(Debug)]
+pub struct Tally {
+    words: Vec<String>,
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Tally {
+    /// Runs only what has all these words in its name.
+    #[must_use]
+    pub fn new(words: Vec<String>) -> Self {
+        Self { words, passed: 0, failed: Vec::new() }
+    }
+
+    /// How many failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// Runs the rows of a table that are asked for, and prints a line for each.
+    pub async fn run<W>(&mut self, prefix: &str, world: &W, room: &[Trial<W>]) {
+        for (name, test) in room {
+            let name = format!("{prefix}/{name}");
+            if !self.words.iter().all(|word| name.contains(word.as_str())) {
+                continue;
+            }
+            let start = Instant::now();
+            match test(world).await {
+                Ok(()) => {
+                    self.passed += 1;
+                    println!("test {name} ... ok ({:.1?})", start.elapsed());
+                }
+                Err(error) => {
+                    println!("test {name} ... FAILED\n    {error:#}");
+                    self.failed.push(name);
+                }
+            }
+        }
+    }
+
+    /// Prints the summary that test runners print.
+    pub fn print(&self, taken: Duration) {
+        for name in &self.failed {
+            println!("failed: {name}");
+        }
+        let (passed, failed) = (self.passed, self.failed());
+        let word = if failed == 0 { "ok" } else { "FAILED" };
+        println!("test result: {word}. {passed} passed; {failed} failed; finished in {taken:.1?}");
+    }
+}
