@@ -1,6 +1,7 @@
 //! The pods of this node: their addresses, their devices and what is told of them.
 
 mod check;
+mod deletions;
 mod error;
 mod force;
 mod host_ports;
@@ -34,6 +35,9 @@ pub(crate) use sysctl::of_node_device;
 use crate::netlink::Netlink;
 use crate::resolve::HostPorts;
 use force::Force;
+
+/// Name of the directory, inside the state directory, where the plugin leaves deletions while no agent answers.
+pub const DELETIONS: &str = "deletions";
 
 /// What [`Pods::open`] is told.
 #[derive(Clone, Debug)]

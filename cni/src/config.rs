@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fairway_proto::deletions::{DIRECTORY, Deletions};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,9 +22,14 @@ pub(crate) struct Config {
     version: String,
     name: String,
     socket: Option<PathBuf>,
+    deletions: Option<PathBuf>,
     pub(crate) dns: Option<Value>,
+    /// The result of the ADD, or of the plugin before this one, in whatever form.
     #[serde(rename = "prevResult")]
-    pub(crate) previous: Option<Previous>,
+    result: Option<Value>,
+    /// What a CHECK reads of it; nothing with other commands, which get on with any.
+    #[serde(skip)]
+    pub(crate) previous: Previous,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Attachment>>,
     /// What libcni calls it too.
@@ -62,14 +68,15 @@ struct PreviousInterface {
 #[serde(default)]
 struct PreviousIp {
     address: String,
-    interface: Option<usize>,
+    /// -1 and its like mean none.
+    interface: Option<i64>,
 }
 
 impl Previous {
     /// The addresses (CIDRs in text form) of a device inside the container.
     pub(crate) fn addresses_of(&self, interface: &str) -> Vec<String> {
         let is_of = |ip: &&PreviousIp| {
-            let named = ip.interface.and_then(|index| self.interfaces.get(index));
+            let named = ip.interface.and_then(|index| self.interfaces.get(usize::try_from(index).ok()?));
             named.is_some_and(|it| it.name == interface && !it.sandbox.is_empty())
         };
         self.ips.iter().filter(is_of).map(|ip| ip.address.clone()).collect()
@@ -88,8 +95,13 @@ impl Config {
             return Err(Error::Version { found: config.version, needs: command.text(), supported });
         };
         config.check(command)?;
-        if command == Command::Add {
-            config.capabilities = Capabilities::read(input)?;
+        match command {
+            Command::Add => config.capabilities = Capabilities::read(input)?,
+            Command::Check => {
+                let result = config.result.take().unwrap_or_default();
+                config.previous = serde_json::from_value(result).map_err(Error::Decode)?;
+            }
+            _ => {}
         }
         Ok((config, version))
     }
@@ -99,14 +111,16 @@ impl Config {
         if !is_identifier(&self.name) {
             return config("name", "a letter or digit, followed by letters, digits, `_`, `.` or `-`");
         }
-        if self.socket.as_ref().is_some_and(|socket| !socket.is_absolute()) {
-            return config("socket", "an absolute path");
+        for (key, path) in [("socket", &self.socket), ("deletions", &self.deletions)] {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return config(key, "an absolute path");
+            }
         }
         match command {
-            Command::Add if self.previous.is_some() => {
+            Command::Add if self.result.is_some() => {
                 config("prevResult", "absent: fairway-cni has to be the first plugin of the list")
             }
-            Command::Check if self.previous.is_none() => config("prevResult", "the result of the ADD"),
+            Command::Check if self.result.is_none() => config("prevResult", "the result of the ADD"),
             Command::Gc if self.valid().is_none() => {
                 config("cni.dev/valid-attachments", "the list of attachments to keep")
             }
@@ -117,6 +131,11 @@ impl Config {
     /// The agent's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| SOCKET.into())
+    }
+
+    /// Where a deletion is left while no agent answers.
+    pub(crate) fn deletions(&self) -> Deletions {
+        Deletions::new(self.deletions.clone().unwrap_or_else(|| DIRECTORY.into()))
     }
 
     /// The attachments that GC keeps.

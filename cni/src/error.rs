@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+/// CNI's "try again later".
+pub(crate) const AGAIN: u32 = 11;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -32,6 +35,14 @@ pub(crate) enum Error {
         #[source]
         source: tonic::transport::Error,
     },
+    #[error("the agent on `{}` did not answer within {seconds} s: see that fairway-agent runs on this node", .socket.display())]
+    Silent { socket: PathBuf, seconds: u64 },
+    #[error("no agent answers, and the deletion could not be left for it in `{}`", .deletions.display())]
+    Queue {
+        deletions: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("no pod can be added now")]
     NotReady(#[source] Box<Self>),
     #[error("{message}")]
@@ -50,7 +61,7 @@ impl Error {
             Self::Decode(_) | Self::Answer(_) => 6,
             Self::Unsupported { .. } => 2,
             Self::Config { .. } | Self::Value { .. } => 7,
-            Self::Unreachable { .. } => 11,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Queue { .. } => AGAIN,
             Self::NotReady(_) => 50,
             Self::Agent { code, .. } => *code,
         }
@@ -78,7 +89,7 @@ impl From<tonic::Status> for Error {
         // The key is named in fairway_agent::pods::CNI_CODE.
         let told = status.metadata().get("cni-code").and_then(|code| code.to_str().ok()?.parse().ok());
         let code = told.unwrap_or(match status.code() {
-            tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => 11,
+            tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => AGAIN,
             _ => 5,
         });
         Self::Agent { code, message: status.message().to_owned() }

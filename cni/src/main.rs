@@ -1,14 +1,5 @@
-//! The CNI plugin: hands a container runtime's call to the node's agent. Standard output carries nothing but the
-//! result or the error, as JSON.
-
-mod agent;
-mod call;
-mod capabilities;
-mod config;
-mod error;
-mod result;
-mod run;
-mod version;
+//! `fairway-cni`, as a container runtime starts it. Standard output carries nothing but the result or the error, as
+//! JSON.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -17,11 +8,11 @@ use serde_json::Value;
 
 fn main() -> ExitCode {
     let mut input = Vec::new();
-    let read = std::io::stdin().read_to_end(&mut input).map_err(error::Error::Read);
-    match read.and_then(|_| run::run(|name| std::env::var(name).ok(), &input)) {
+    let input = std::io::stdin().read_to_end(&mut input).map(|_| input);
+    match fairway_cni::call(|name| std::env::var(name).ok(), input) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(result)) => print(&result, ExitCode::SUCCESS),
-        Err(error) => print(&error.to_json(&config::version_of(&input)), ExitCode::FAILURE),
+        Err(error) => print(&error, ExitCode::FAILURE),
     }
 }
 

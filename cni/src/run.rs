@@ -11,17 +11,34 @@ use tonic::transport::Channel;
 
 use crate::call::{Call, Command};
 use crate::config::{Config, version_of};
-use crate::error::Error;
+use crate::error::{AGAIN, Error};
 use crate::version::Version;
 use crate::{agent, result};
 
-/// Answers a call; `variable` looks up an environment variable, `input` is the network configuration.
-pub(crate) fn run(variable: impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Option<Value>, Error> {
+/// What a call is, once nothing is wrong with it.
+pub(crate) enum Request {
+    /// Which versions are spoken.
+    Versions(Value),
+    /// Something for the agent.
+    Agent(Box<(Call, Config, Version)>),
+}
+
+/// Reads a call; `variable` looks up an environment variable, `input` is the network configuration.
+pub(crate) fn read(variable: impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Request, Error> {
     let call = Call::read(variable)?;
     if call.command == Command::Version {
-        return versions(input).map(Some);
+        return versions(input).map(Request::Versions);
     }
     let (config, version) = Config::read(input, call.command)?;
+    Ok(Request::Agent(Box::new((call, config, version))))
+}
+
+/// Carries it out.
+pub(crate) fn run(request: Request) -> Result<Option<Value>, Error> {
+    let (call, config, version) = match request {
+        Request::Versions(versions) => return Ok(Some(versions)),
+        Request::Agent(request) => *request,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     runtime.block_on(ask(&call, &config, version))
 }
@@ -35,17 +52,39 @@ fn versions(input: &[u8]) -> Result<Value, Error> {
 }
 
 async fn ask(call: &Call, config: &Config, version: Version) -> Result<Option<Value>, Error> {
+    let deadline = agent::deadline(call.command);
+    let answer = tokio::time::timeout(deadline, answer(call, config, version)).await;
+    let answer = answer
+        .unwrap_or_else(|_| Err(Error::Silent { socket: config.socket(), seconds: deadline.as_secs() }));
+    match (call.command, answer) {
+        // The runtime could only try again, for as long as the agent is away: the agent does it when it is back.
+        (Command::Del, Err(error)) if error.code() == AGAIN => leave(call, config).map(|()| None),
+        (Command::Status, Err(error)) => Err(Error::NotReady(Box::new(error))),
+        (_, answer) => answer,
+    }
+}
+
+async fn answer(call: &Call, config: &Config, version: Version) -> Result<Option<Value>, Error> {
     let patience = if call.command == Command::Add { agent::STARTING } else { Duration::ZERO };
-    let agent = agent::connect(&config.socket(), patience).await;
+    let agent = agent::connect(&config.socket(), patience).await?;
     match call.command {
-        Command::Add => return add(agent?, call, config, version).await.map(Some),
-        Command::Del => delete(agent?, call).await?,
-        Command::Check => check(agent?, call, config).await?,
-        Command::Gc => collect(agent?, config).await?,
-        Command::Status => ready(agent).await.map_err(|error| Error::NotReady(Box::new(error)))?,
+        Command::Add => return add(agent, call, config, version).await.map(Some),
+        Command::Del => delete(agent, call).await?,
+        Command::Check => check(agent, call, config).await?,
+        Command::Gc => collect(agent, config).await?,
+        Command::Status => ready(agent).await?,
         Command::Version => {}
     }
     Ok(None)
+}
+
+fn leave(call: &Call, config: &Config) -> Result<(), Error> {
+    let attachment =
+        Attachment { container_id: call.container_id.clone(), interface: call.interface.clone() };
+    let deletions = config.deletions();
+    deletions
+        .put(&attachment)
+        .map_err(|source| Error::Queue { deletions: deletions.directory().to_owned(), source })
 }
 
 async fn add(
@@ -77,12 +116,11 @@ async fn delete(mut agent: PodsClient<Channel>, call: &Call) -> Result<(), Error
 }
 
 async fn check(mut agent: PodsClient<Channel>, call: &Call, config: &Config) -> Result<(), Error> {
-    let previous = config.previous.as_ref();
     let request = CheckRequest {
         container_id: call.container_id.clone(),
         netns: call.netns.clone(),
         interface: call.interface.clone(),
-        addresses: previous.map(|previous| previous.addresses_of(&call.interface)).unwrap_or_default(),
+        addresses: config.previous.addresses_of(&call.interface),
     };
     agent.check(request).await?;
     Ok(())
@@ -95,7 +133,7 @@ async fn collect(mut agent: PodsClient<Channel>, config: &Config) -> Result<(), 
     Ok(())
 }
 
-async fn ready(agent: Result<PodsClient<Channel>, Error>) -> Result<(), Error> {
-    agent?.ready(ReadyRequest {}).await?;
+async fn ready(mut agent: PodsClient<Channel>) -> Result<(), Error> {
+    agent.ready(ReadyRequest {}).await?;
     Ok(())
 }

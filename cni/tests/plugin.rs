@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use fairway_proto::deletions::Deletions;
 use fairway_proto::node::*;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -84,6 +85,10 @@ impl Node {
         self.directory.path().join("agent.sock")
     }
 
+    fn deletions(&self) -> PathBuf {
+        self.directory.path().join("deletions")
+    }
+
     fn serve(&self, agent: &Agent) {
         let _inside_the_runtime = self.runtime.enter();
         let incoming = UnixListenerStream::new(UnixListener::bind(self.socket()).unwrap());
@@ -93,7 +98,8 @@ impl Node {
     }
 
     fn config(&self, version: &str) -> Value {
-        json!({ "cniVersion": version, "name": "fairway", "type": "fairway-cni", "socket": self.socket() })
+        json!({ "cniVersion": version, "name": "fairway", "type": "fairway-cni", "socket": self.socket(),
+            "deletions": self.deletions() })
     }
 }
 
@@ -177,13 +183,47 @@ fn an_error_of_the_agent_keeps_its_code_and_words() {
 
 #[test]
 fn without_an_agent_the_runtime_is_told_to_try_again() {
-    // S117
+    // S111
     let node = Node::new();
-    let (success, error) = call("DEL", &node.config("1.0.0"));
+    let mut config = node.config("1.1.0");
+    assert_eq!(call("STATUS", &config).1["code"], 50);
+    config["cni.dev/valid-attachments"] = json!([]);
+    let (success, error) = call("GC", &config);
     assert!(!success);
     assert_eq!(error["code"], 11);
     assert!(error["msg"].as_str().unwrap().contains("agent.sock"), "{error}");
-    assert_eq!(call("STATUS", &node.config("1.1.0")).1["code"], 50);
+}
+
+#[test]
+fn without_an_agent_a_deletion_is_left_on_disk() {
+    // S117
+    let node = Node::new();
+    for _ in 0..2 {
+        assert_eq!(call("DEL", &node.config("1.0.0")), (true, Value::Null));
+    }
+    let left = Deletions::new(node.deletions()).list().unwrap();
+    assert_eq!(left, [Attachment { container_id: "0123".into(), interface: "eth0".into() }]);
+}
+
+#[test]
+fn a_deletion_that_can_neither_be_asked_for_nor_left_is_to_be_tried_again() {
+    // S117
+    let node = Node::new();
+    std::fs::write(node.deletions(), "a file").unwrap();
+    let (success, error) = call("DEL", &node.config("1.0.0"));
+    assert!(!success);
+    assert_eq!(error["code"], 11);
+    assert!(error["msg"].as_str().unwrap().contains("deletions"), "{error}");
+}
+
+#[test]
+fn a_deletion_that_the_agent_refuses_is_not_left_on_disk() {
+    let node = Node::new();
+    node.serve(&Agent { refusal: Some((103, "a device stays")), ..Agent::default() });
+    let (success, error) = call("DEL", &node.config("1.0.0"));
+    assert!(!success);
+    assert_eq!(error["code"], 103);
+    assert!(!node.deletions().exists());
 }
 
 #[test]

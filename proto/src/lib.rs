@@ -1,5 +1,6 @@
-//! The gRPC contracts, and the validated model of what they carry.
+//! The gRPC contracts, the validated model of what they carry, and the queue of deletions.
 
+pub mod deletions;
 pub mod model;
 
 /// The messages and services as generated; `descriptors` is for gRPC reflection.

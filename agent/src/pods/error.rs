@@ -93,6 +93,15 @@ pub enum Error {
         #[source]
         source: Arc<redb::Error>,
     },
+    /// The queue of deletions could not be read or emptied.
+    #[error("the deletions that wait in `{path}` could not be read or removed")]
+    Deletions {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The list of pods is of another version of Fairway.
     #[error(
         "the list of pods in `{path}` has layout {found}, this agent knows {known}: use the agent that wrote it"
@@ -161,7 +170,11 @@ impl Error {
         match self {
             Self::Unknown { .. } => 3,
             Self::Missing(_) => 4,
-            Self::State { .. } | Self::Damaged { .. } | Self::Database { .. } | Self::Layout { .. } => 5,
+            Self::State { .. }
+            | Self::Damaged { .. }
+            | Self::Database { .. }
+            | Self::Deletions { .. }
+            | Self::Layout { .. } => 5,
             Self::Invalid { .. } => 7,
             Self::Netns { .. } | Self::OwnNetns { .. } => 8,
             Self::NoCidrs | Self::Exhausted { .. } | Self::Stopping => 11,

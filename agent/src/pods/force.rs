@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fairway_datapath::Pod;
-use fairway_proto::node::{AddRequest, AddResponse, CollectRequest, DeleteRequest, SetStatusRequest};
+use fairway_proto::deletions::Deletions;
+use fairway_proto::node::{
+    AddRequest, AddResponse, Attachment, CollectRequest, DeleteRequest, SetStatusRequest,
+};
 use ipnet::IpNet;
 use tokio::sync::watch;
 
@@ -12,7 +15,7 @@ use super::error::chain;
 use super::ledger::Ledger;
 use super::state::Record;
 use super::turns::Turns;
-use super::{Error, Options, ProgramError, Programs, host_ports, sysctl, wiring};
+use super::{DELETIONS, Error, Options, ProgramError, Programs, host_ports, sysctl, wiring};
 use crate::netlink::Netlink;
 
 /// All that a change of the pods needs.
@@ -22,6 +25,7 @@ pub(super) struct Force {
     pub(super) netlink: Netlink,
     programs: Arc<dyn Programs>,
     pub(super) turns: Turns,
+    pub(super) deletions: Deletions,
     pub(super) ledger: Ledger,
 }
 
@@ -31,6 +35,7 @@ impl Force {
         netlink: Netlink,
         programs: Arc<dyn Programs>,
     ) -> Result<Self, Error> {
+        let deletions = Deletions::new(options.state_dir.join(DELETIONS));
         let directory = options.state_dir;
         let opened = tokio::task::spawn_blocking(move || Ledger::open(&directory)).await;
         let force = Self {
@@ -39,9 +44,11 @@ impl Force {
             netlink,
             programs,
             turns: Turns::default(),
+            deletions,
             ledger: opened.map_err(|_| Error::Stopping)??,
         };
         force.set_cidrs(options.cidrs);
+        force.catch_up().await;
         force.restore().await?;
         Ok(force)
     }
@@ -61,7 +68,11 @@ impl Force {
         present("container_id", &request.container_id)?;
         present("netns", &request.netns)?;
         present("interface", &request.interface)?;
-        let _turn = self.turns.take(&request.container_id, &request.interface).await;
+        self.catch_up().await;
+        let attachment =
+            Attachment { container_id: request.container_id.clone(), interface: request.interface.clone() };
+        let _turn = self.turns.take(&attachment.container_id, &attachment.interface).await;
+        self.carry_out(&attachment).await?;
         if let Some(record) = self.find(&request.container_id, &request.interface) {
             if self.is_in_force(&record, &request.netns).await? {
                 return Ok(self.response(&record));
@@ -92,9 +103,13 @@ impl Force {
 
     pub(super) async fn delete(&self, request: DeleteRequest) -> Result<(), Error> {
         let _turn = self.turns.take(&request.container_id, &request.interface).await;
+        self.delete_in_turn(&request).await
+    }
+
+    pub(super) async fn delete_in_turn(&self, request: &DeleteRequest) -> Result<(), Error> {
         match self.find(&request.container_id, &request.interface) {
             Some(record) => self.remove(&record).await,
-            None => self.remove_unknown(&request).await,
+            None => self.remove_unknown(request).await,
         }
     }
 
@@ -108,6 +123,7 @@ impl Force {
     }
 
     pub(super) async fn collect(&self, request: CollectRequest) -> Result<(), Error> {
+        self.catch_up().await;
         let listed =
             |record: &Record| request.valid.iter().any(|it| record.is(&it.container_id, &it.interface));
         let mut gone = self.ledger.look(|state| state.pods().to_vec());
@@ -121,6 +137,7 @@ impl Force {
     }
 
     pub(super) async fn ready(&self) -> Result<(), Error> {
+        self.catch_up().await;
         self.ranges().await.map(|_| ())
     }
 
