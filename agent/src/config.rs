@@ -171,6 +171,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The unix socket for the CLI and the CNI plugin.
     pub socket: PathBuf,
+    /// Where the network configuration for container runtimes is written; none: it is not.
+    pub cni_conf: Option<PathBuf>,
     /// Where health and metrics are served.
     pub health_address: SocketAddr,
     /// The node's zone; none: the Node object says.

@@ -1,6 +1,7 @@
 //! Assembles the agent: data path, network, pods, sync, and the servers.
 
 mod cleanup;
+mod conflist;
 mod error;
 mod host;
 mod lock;
@@ -97,6 +98,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(health::serve(health, shared.clone(), stop.clone()));
     tasks.spawn(health::serve_services(shared.clone(), stop.clone()));
     tasks.spawn(servers::serve(listener, shared.clone(), stop.clone()));
+    tasks.spawn(conflist::write(shared.clone(), stop.clone()));
     tasks.spawn(collector::run(shared.clone(), stop.clone()));
     tasks.spawn(repair::run(shared.clone(), stop.clone()));
     tasks.spawn(stranded::run(shared.clone(), stop.clone()));

@@ -3,6 +3,7 @@
 mod check;
 mod deletions;
 mod error;
+mod fault;
 mod force;
 mod host_ports;
 mod ipam;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use fault::{FAULT, Step};
 pub use programs::{ProgramError, Programs};
 pub use service::{CNI_CODE, service};
 pub(crate) use sysctl::of_node_device;
@@ -111,6 +113,11 @@ impl Pods {
     /// Replaces the ranges that new pods' addresses are taken from; pods keep the addresses that they have.
     pub fn set_cidrs(&self, cidrs: Vec<IpNet>) {
         self.force.set_cidrs(cidrs);
+    }
+
+    /// Returns when there are ranges to take addresses from.
+    pub async fn have_ranges(&self) {
+        self.force.have_ranges().await;
     }
 
     /// Gives a pod addresses and a device, and returns when traffic flows. Again for the same container and

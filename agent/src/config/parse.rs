@@ -95,6 +95,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         bpf_root: needed("bpf-root")?,
         state_dir: needed("state-dir")?,
         socket: needed("socket")?,
+        cni_conf: field("cni-conf").path()?,
         health_address: field("health-address").one("an address and port, for example 127.0.0.1:10256")?,
         zone: field("zone").text().map(str::to_owned),
         nat_ports: nat_ports(&field("nat-ports"))?,

@@ -99,6 +99,13 @@ pub const SETTINGS: &[Setting] = &[
         "The unix socket for the CLI and the CNI plugin",
     ),
     setting(
+        "cni-conf",
+        One,
+        "PATH",
+        "",
+        "Write the network configuration for container runtimes here, such as /etc/cni/net.d/10-fairway.conflist",
+    ),
+    setting(
         "health-address",
         One,
         "ADDRESS",

@@ -2,7 +2,7 @@
 
 use fairway_datapath::Datapath;
 
-use super::{Error, host, lock};
+use super::{Error, conflist, host, lock};
 use crate::config::Config;
 use crate::netlink::Netlink;
 use crate::pods;
@@ -29,14 +29,22 @@ pub async fn cleanup(config: &Config, options: Cleanup) -> Result<(), Error> {
     let pins = Datapath::pinned(&config.bpf_root)?;
     let routes = netlink.own_routes(options.pods).await?;
     let devices = if options.pods { pods::devices(&config.state_dir)? } else { Vec::new() };
+    let conflist = config.cni_conf.as_deref().filter(|path| conflist::is_ours(path));
     let mut filters = Vec::new();
     if !options.dry_run {
+        if let Some(path) = conflist {
+            let failed = |source| Error::File { what: "cannot remove", path: path.to_owned(), source };
+            std::fs::remove_file(path).map_err(failed)?;
+        }
         Datapath::remove(&config.bpf_root)?;
         filters = Datapath::remove_filters()?;
         netlink.delete_own_routes(options.pods).await?;
         for device in &devices {
             netlink.delete_link(device).await?;
         }
+    }
+    if let Some(path) = conflist {
+        println!("{word} file {}", path.display());
     }
     for pin in &pins {
         println!("{word} pin {}", pin.display());

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 use super::error::chain;
+use super::fault::{self, Step};
 use super::ledger::Ledger;
 use super::state::Record;
 use super::turns::Turns;
@@ -64,6 +65,12 @@ impl Force {
         });
     }
 
+    pub(super) async fn have_ranges(&self) {
+        let mut cidrs = self.cidrs.subscribe();
+        // The sender is this struct's own: there is always one.
+        let _ranges = cidrs.wait_for(|cidrs| !cidrs.is_empty()).await;
+    }
+
     pub(super) async fn add(&self, request: AddRequest) -> Result<AddResponse, Error> {
         present("container_id", &request.container_id)?;
         present("netns", &request.netns)?;
@@ -85,11 +92,14 @@ impl Force {
         }
         // Written before anything is made, so that a crash leaves nothing that nobody knows.
         let record = self.reserve(request).await?;
+        fault::after(Step::Reserved);
         let result = async {
             let ifindex = wiring::connect(&self.netlink, &pod, &netns, self.mtu, &record).await?;
             let record = Record { ifindex, complete: true, ..record.clone() };
             self.put_programs(&record).await?;
+            fault::after(Step::Served);
             self.ledger.change(|state| state.put(record.clone())).await?;
+            fault::after(Step::Complete);
             Ok(self.response(&record))
         }
         .await;
@@ -214,15 +224,19 @@ impl Force {
             let deleted = self.with_programs(move |programs| programs.delete_pod(address)).await;
             errors.extend(deleted.err());
         }
+        fault::after(Step::Unserved);
         let interface = record.node_interface.clone();
         errors.extend(self.with_programs(move |programs| programs.detach(&interface)).await.err());
+        fault::after(Step::Detached);
         errors.extend(self.netlink.delete_link(&record.node_interface).await.err().map(Error::from));
+        fault::after(Step::Unpaired);
         let everything = errors.is_empty();
         let changed = self.ledger.change(|state| match everything {
             true => state.remove(record),
             false => state.put(Record { complete: false, ..record.clone() }),
         });
         errors.extend(changed.await.err());
+        fault::after(Step::Forgotten);
         all(errors)
     }
 
@@ -235,6 +249,7 @@ impl Force {
         let Record { node_interface, addresses, ifindex, pod_mac, node_mac, .. } = record.clone();
         self.with_programs(move |programs| {
             programs.attach_pod(&node_interface)?;
+            fault::after(Step::Attached);
             let pod = |address| Pod { address, ifindex, pod_mac, node_mac };
             addresses.into_iter().try_for_each(|address| programs.put_pod(&pod(address)))
         })

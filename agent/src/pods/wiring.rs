@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 
+use super::fault::{self, Step};
 use super::state::Record;
 use super::{Error, sysctl};
 use crate::netlink::{Netlink, Veth, namespace};
@@ -81,8 +82,12 @@ pub(super) async fn connect(
         mtu,
     };
     node.add_veth(veth, netns).await?;
+    fault::after(Step::Paired);
     connect_pod(pod, netns, record).await?;
-    connect_node(node, record).await
+    fault::after(Step::Inside);
+    let index = connect_node(node, record).await?;
+    fault::after(Step::Outside);
+    Ok(index)
 }
 
 async fn connect_pod(pod: &Netlink, netns: &File, record: &Record) -> Result<(), Error> {

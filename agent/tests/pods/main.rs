@@ -1,6 +1,8 @@
 //! Pods in real network namespaces. The data path is a fake: with it, the kernel's own routing delivers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod crash;
+mod deletions;
 mod netlink;
 mod speed;
 mod world;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use fairway_agent::netlink::Netlink;
+use fairway_agent::netlink::{Netlink, Via};
 use ipnet::IpNet;
 
 use crate::world::World;
 
-fn route(destination: &str, via: &str) -> (IpNet, IpAddr) {
-    (destination.parse().unwrap(), via.parse().unwrap())
+fn route(destination: &str, via: &str) -> (IpNet, Via) {
+    (destination.parse().unwrap(), Via::Gateway(via.parse().unwrap()))
 }
 
 fn own_routes(world: &World) -> Vec<String> {

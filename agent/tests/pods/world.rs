@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,14 +55,7 @@ impl World {
 
     /// Runs `work` on a thread inside a namespace.
     pub(crate) fn inside<T: Send>(&self, name: &str, work: impl FnOnce() -> T + Send) -> T {
-        let netns = File::open(self.path(name)).unwrap();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                setns(netns, CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        inside(&self.path(name), work)
     }
 
     /// Runs `work` in the node's namespace, on a runtime whose threads stay there.
@@ -79,6 +73,18 @@ impl World {
             runtime.block_on(work())
         })
     }
+}
+
+/// Runs `work` on a thread inside the namespace at `path`.
+pub(crate) fn inside<T: Send>(path: &str, work: impl FnOnce() -> T + Send) -> T {
+    let netns = File::open(path).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            setns(netns, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl Drop for World {
@@ -100,6 +106,8 @@ fn run(arguments: &str) -> String {
 /// The data path's part, in memory. One call can be made to fail.
 #[derive(Default)]
 pub(crate) struct Fake {
+    /// Where it is kept too: as a kernel does, it outlives the process.
+    file: Option<PathBuf>,
     pub(crate) attached: Mutex<Vec<String>>,
     pub(crate) pods: Mutex<BTreeMap<IpAddr, Pod>>,
     pub(crate) refuse: Mutex<Option<&'static str>>,
@@ -108,6 +116,28 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// With what is kept in this file, which need not be there.
+    pub(crate) fn kept_in(file: PathBuf) -> Arc<Self> {
+        let fake = Self { file: Some(file.clone()), ..Self::default() };
+        for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
+            match line.parse() {
+                Ok(address) => {
+                    let pod = Pod { address, ifindex: 1, pod_mac: [0; 6], node_mac: [0; 6] };
+                    fake.pods.lock().unwrap().insert(address, pod);
+                }
+                Err(_) => fake.attached.lock().unwrap().push(line.to_owned()),
+            }
+        }
+        Arc::new(fake)
+    }
+
+    fn keep(&self) -> Result<(), ProgramError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let addresses: Vec<String> = self.pods.lock().unwrap().keys().map(IpAddr::to_string).collect();
+        let lines = [addresses, self.attached.lock().unwrap().clone()].concat();
+        Ok(std::fs::write(file, lines.join("\n"))?)
     }
 
     fn allow(&self, call: &'static str) -> Result<(), ProgramError> {
@@ -122,13 +152,13 @@ impl Programs for Fake {
     fn attach_pod(&self, interface: &str) -> Result<(), ProgramError> {
         self.allow("attach_pod")?;
         self.attached.lock().unwrap().push(interface.to_owned());
-        Ok(())
+        self.keep()
     }
 
     fn detach(&self, interface: &str) -> Result<(), ProgramError> {
         self.allow("detach")?;
         self.attached.lock().unwrap().retain(|it| it != interface);
-        Ok(())
+        self.keep()
     }
 
     fn is_attached(&self, interface: &str) -> Result<bool, ProgramError> {
@@ -138,12 +168,12 @@ impl Programs for Fake {
     fn put_pod(&self, pod: &Pod) -> Result<(), ProgramError> {
         self.allow("put_pod")?;
         self.pods.lock().unwrap().insert(pod.address, *pod);
-        Ok(())
+        self.keep()
     }
 
     fn delete_pod(&self, address: IpAddr) -> Result<(), ProgramError> {
         self.pods.lock().unwrap().remove(&address);
-        Ok(())
+        self.keep()
     }
 
     fn pods(&self) -> Result<Vec<Pod>, ProgramError> {
