@@ -53,6 +53,9 @@ pub(crate) struct Cells {
     /// Who serves the cells of the matrix
     #[arg(long, value_enum, default_value_t)]
     peer: Peer,
+    /// Of the lab and the matrix: how packets reach other nodes' pods
+    #[arg(long, value_parser = ["native", "vxlan"])]
+    routing: Option<String>,
     /// All cells of the matrix, instead of those that differ from one another the most
     #[arg(long)]
     full: bool,
@@ -68,7 +71,15 @@ impl Cells {
             Peer::Nftables => Some(["--peer", "nftables"]),
         };
         let peer = peer.into_iter().flatten();
-        ["--", "--matrix"].into_iter().chain(peer).chain(family).chain(proto).chain(full).collect()
+        let routing = self.routing.iter().flat_map(|routing| ["--routing", routing]);
+        ["--", "--matrix"]
+            .into_iter()
+            .chain(peer)
+            .chain(routing)
+            .chain(family)
+            .chain(proto)
+            .chain(full)
+            .collect()
     }
 
     /// The short form of the matrix against kube-proxy: datagrams that nobody answers would make it long.
@@ -92,7 +103,8 @@ impl Cells {
 
     /// A part of the matrix says nothing about the rest, and a peer nothing about Fairway.
     fn is_whole(&self) -> bool {
-        self.proto.is_none() && self.family.is_none() && self.peer == Peer::Fairway
+        let parts = [&self.proto, &self.family, &self.routing];
+        parts.iter().all(|part| part.is_none()) && self.peer == Peer::Fairway
     }
 }
 

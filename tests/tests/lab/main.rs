@@ -37,14 +37,16 @@ fn main() -> ExitCode {
     let after = |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).cloned();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let (family, protocol, peer) = (after("--family"), after("--proto"), after("--peer"));
-    let is_value =
-        |word: &String| [&family, &protocol, &peer].into_iter().any(|value| value.as_ref() == Some(word));
+    let routing = after("--routing");
+    let is_value = |word: &String| {
+        [&family, &protocol, &peer, &routing].into_iter().any(|value| value.as_ref() == Some(word))
+    };
     let words = arguments.iter().filter(|word| !word.starts_with('-') && !is_value(word)).cloned().collect();
     let Some(peer) = peer.as_deref().map_or(Some(Peer::default()), Peer::of_name) else {
         eprintln!("--peer is `fairway` or `nftables`");
         return ExitCode::FAILURE;
     };
-    let choice = Choice { peer, family, protocol, full: has("--full"), words };
+    let choice = Choice { peer, routing, family, protocol, full: has("--full"), words };
     if has("--list") {
         for (name, _) in ROOMS.iter().flat_map(|room| room.iter()) {
             println!("{name}: test");
@@ -74,7 +76,8 @@ async fn run(choice: Choice, is_matrix: bool) -> anyhow::Result<ExitCode> {
         return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let start = Instant::now();
-    let (on, off) = tokio::join!(World::up(SocketLb::All), World::up(SocketLb::Off));
+    let routing = choice.routing.as_deref();
+    let (on, off) = tokio::join!(World::up(SocketLb::All, routing), World::up(SocketLb::Off, routing));
     let worlds = [on?, off?];
     println!("two labs up in {:.1?}", start.elapsed());
     let mut tally = Tally::new(choice.words);

@@ -27,6 +27,8 @@ use summary::Summary;
 pub(crate) struct Choice {
     /// Who serves.
     pub(crate) peer: Peer,
+    /// How packets reach other nodes' pods: the agents' setting.
+    pub(crate) routing: Option<String>,
     /// `ipv4` or `ipv6`.
     pub(crate) family: Option<String>,
     /// `tcp`, `udp` or `sctp`.
@@ -63,7 +65,9 @@ pub(crate) async fn run(choice: &Choice) -> anyhow::Result<usize> {
         ],
         Peer::Nftables => vec![(SocketLb::Off, Sockets::Nftables)],
     };
-    let worlds = futures::future::try_join_all(kinds.iter().map(|(lb, _)| World::up_for_matrix(*lb)));
+    let worlds = futures::future::try_join_all(
+        kinds.iter().map(|(lb, _)| World::up_for_matrix(*lb, choice.routing.as_deref())),
+    );
     for ((_, sockets), world) in kinds.iter().zip(worlds.await?) {
         let cells: Vec<Cell> = Cell::all(*sockets).into_iter().filter(|cell| choice.wants(*cell)).collect();
         if cells.is_empty() {

@@ -87,19 +87,25 @@ endpoints:
 
 impl World {
     /// The world of the lab's tests.
-    pub(crate) async fn up(socket_lb: SocketLb) -> anyhow::Result<Self> {
-        Self::with("suite", socket_lb, services_of_the_lab).await
+    pub(crate) async fn up(socket_lb: SocketLb, routing: Option<&str>) -> anyhow::Result<Self> {
+        Self::with("suite", socket_lb, routing, services_of_the_lab).await
     }
 
     /// The same without Services.
-    pub(crate) async fn up_for_matrix(socket_lb: SocketLb) -> anyhow::Result<Self> {
-        Self::with("matrix", socket_lb, |_| String::new()).await
+    pub(crate) async fn up_for_matrix(socket_lb: SocketLb, routing: Option<&str>) -> anyhow::Result<Self> {
+        Self::with("matrix", socket_lb, routing, |_| String::new()).await
     }
 
-    async fn with(name: &str, socket_lb: SocketLb, services: fn(&Lab) -> String) -> anyhow::Result<Self> {
+    async fn with(
+        name: &str,
+        socket_lb: SocketLb,
+        routing: Option<&str>,
+        services: fn(&Lab) -> String,
+    ) -> anyhow::Result<Self> {
         let id = format!("{name}-{}-{}", socket_lb.flag(), std::process::id());
         let mut state = State::new(&id, Path::new(""), 2, Families::Dual, socket_lb);
         state.owner = Owner::of(std::process::id());
+        state.settings.extend(routing.map(|routing| ("routing".into(), routing.into())));
         let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
         let lab = Running::new(lab);
         lab.manifests().apply_text(&(pods(&lab) + &services(&lab)))?;
