@@ -25,7 +25,7 @@ use crate::collector;
 use crate::config::{Config, SocketLb};
 use crate::health::{self, Metrics};
 use crate::netlink::{Netlink, TUNNEL};
-use crate::pods::{self, Pods};
+use crate::pods::{self, Mtu, Pods};
 use crate::reconcile::Limits;
 use crate::repair::{self, Repairs};
 use crate::stranded;
@@ -72,8 +72,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
     let netlink = Netlink::connect()?;
     let network = Network::detect(&config, &netlink).await?;
-    let mtu = tunnel::pod_mtu(&config, network.mtu(), &network.sources());
-    let tunnel = tunnel::ensure(&config, &netlink, mtu).await?;
+    let inside = tunnel::mtu(network.mtu(), &network.sources());
+    let tunnel = tunnel::ensure(&config, &netlink, inside).await?;
+    let mtu = Mtu { device: network.mtu(), route: tunnel.is_some().then_some(inside) };
     let datapath = open(&config, &network, tunnel).await?;
     let pods = open_pods(&config, mtu, &netlink, &datapath).await?;
     detach_others(&datapath).await?;
@@ -226,7 +227,7 @@ async fn detach_others(datapath: &Arc<Mutex<Datapath>>) -> Result<(), Error> {
 
 async fn open_pods(
     config: &Config,
-    mtu: u32,
+    mtu: Mtu,
     netlink: &Netlink,
     datapath: &Arc<Mutex<Datapath>>,
 ) -> Result<Pods, Error> {

@@ -48,8 +48,17 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Ranges that pods' addresses are taken from; may be empty until [`Pods::set_cidrs`].
     pub cidrs: Vec<IpNet>,
-    /// Largest packet of the pods' devices, in bytes: that of the node's network device.
-    pub mtu: u32,
+    /// The largest packets of pods.
+    pub mtu: Mtu,
+}
+
+/// The largest packets of pods, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mtu {
+    /// Of their devices: what they must be able to receive, as large as the node's network device has them.
+    pub device: u32,
+    /// Of what they send, where tunnels leave less room.
+    pub route: Option<u32>,
 }
 
 /// A pod of this node, as listings show it.

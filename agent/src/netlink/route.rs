@@ -8,8 +8,8 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::RouteMessageBuilder;
 
@@ -119,11 +119,18 @@ impl Netlink {
         add.await.map_err(Error::refused("setting the route to", address))
     }
 
-    /// Sets a pod's default route. The gateway needs no address or route of its own on the link.
-    pub(crate) async fn put_default_route(&self, link: &Link, gateway: IpAddr) -> Result<(), Error> {
+    /// Sets a pod's default route. The gateway needs no address or route of its own on the link. `mtu`: the largest
+    /// packet on this way, if that is less than the link's.
+    pub(crate) async fn put_default_route(
+        &self,
+        link: &Link,
+        gateway: IpAddr,
+        mtu: Option<u32>,
+    ) -> Result<(), Error> {
         let mut message = through(link, everywhere(gateway));
         message.header.flags |= RouteFlags::Onlink;
         message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        message.attributes.extend(mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
         let add = self.handle.route().add(message).replace().execute();
         add.await.map_err(Error::refused("setting the default route through", gateway))
     }

@@ -136,7 +136,7 @@ async fn keep_tunnel(
     underlay: u32,
     device: &mut Option<TunnelDevice>,
 ) -> Result<(), Error> {
-    let mtu = tunnel::pod_mtu(&shared.config, underlay, &own.addresses);
+    let mtu = tunnel::mtu(underlay, &own.addresses);
     let present = tunnel::ensure(&shared.config, &shared.netlink, mtu).await?;
     if present == *device {
         return Ok(());

@@ -14,12 +14,9 @@ pub(super) fn overhead(v6: bool) -> u32 {
     14 + 8 + 8 + if v6 { 40 } else { 20 }
 }
 
-/// The largest packet of this node's pods. `underlay`: that of the node's network device.
-pub(super) fn pod_mtu(config: &Config, underlay: u32, addresses: &[IpAddr]) -> u32 {
-    match config.routing {
-        Routing::Native => underlay,
-        Routing::Vxlan { .. } => underlay - overhead(!addresses.iter().any(IpAddr::is_ipv4)),
-    }
+/// The largest packet in a tunnel. `underlay`: that of the node's network device.
+pub(super) fn mtu(underlay: u32, addresses: &[IpAddr]) -> u32 {
+    underlay.saturating_sub(overhead(!addresses.iter().any(IpAddr::is_ipv4)))
 }
 
 /// Makes the device of tunnels, or removes it where there are none.

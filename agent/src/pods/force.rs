@@ -16,12 +16,12 @@ use super::fault::{self, Step};
 use super::ledger::Ledger;
 use super::state::Record;
 use super::turns::Turns;
-use super::{DELETIONS, Error, Options, ProgramError, Programs, host_ports, sysctl, wiring};
+use super::{DELETIONS, Error, Mtu, Options, ProgramError, Programs, host_ports, sysctl, wiring};
 use crate::netlink::Netlink;
 
 /// All that a change of the pods needs.
 pub(super) struct Force {
-    mtu: u32,
+    pub(super) mtu: Mtu,
     cidrs: watch::Sender<Vec<IpNet>>,
     pub(super) netlink: Netlink,
     programs: Arc<dyn Programs>,
@@ -272,7 +272,7 @@ impl Force {
             pod_mac: text(record.pod_mac),
             addresses: record.addresses.iter().map(|&address| IpNet::from(address).to_string()).collect(),
             gateways: record.addresses.iter().map(|&it| wiring::gateway(it).to_string()).collect(),
-            mtu: self.mtu,
+            mtu: self.mtu.device,
         }
     }
 }

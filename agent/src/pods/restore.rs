@@ -3,7 +3,7 @@
 use super::error::chain;
 use super::force::Force;
 use super::state::Record;
-use super::{Error, Programs};
+use super::{Error, Programs, wiring};
 
 impl Force {
     /// Puts the pods of the state in force again, and forgets those whose device is gone.
@@ -29,6 +29,10 @@ impl Force {
         if let Err(error) = self.put_programs(&record).await {
             let (namespace, name) = (&record.namespace, &record.name);
             tracing::error!("pod `{namespace}/{name}` is not fully served: {}", chain(&error));
+        }
+        // The way to other nodes may have changed.
+        if let Err(error) = wiring::reroute(&record, self.mtu).await {
+            tracing::warn!("the routes of pod address `{:?}`: {}", record.addresses, chain(&error));
         }
         let known = self.find(&record.container_id, &record.interface);
         if known.as_ref() == Some(&record) {

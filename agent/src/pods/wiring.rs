@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::fault::{self, Step};
 use super::state::Record;
-use super::{Error, sysctl};
+use super::{Error, Mtu, sysctl};
 use crate::netlink::{Netlink, Veth, namespace};
 
 /// Every pod's gateway.
@@ -69,7 +69,7 @@ pub(super) async fn connect(
     node: &Netlink,
     pod: &Netlink,
     netns: &File,
-    mtu: u32,
+    mtu: Mtu,
     record: &Record,
 ) -> Result<u32, Error> {
     // What an agent that lost its state may have left under this name.
@@ -79,18 +79,18 @@ pub(super) async fn connect(
         node_mac: record.node_mac,
         interface: &record.interface,
         pod_mac: record.pod_mac,
-        mtu,
+        mtu: mtu.device,
     };
     node.add_veth(veth, netns).await?;
     fault::after(Step::Paired);
-    connect_pod(pod, netns, record).await?;
+    connect_pod(pod, netns, mtu, record).await?;
     fault::after(Step::Inside);
     let index = connect_node(node, record).await?;
     fault::after(Step::Outside);
     Ok(index)
 }
 
-async fn connect_pod(pod: &Netlink, netns: &File, record: &Record) -> Result<(), Error> {
+async fn connect_pod(pod: &Netlink, netns: &File, mtu: Mtu, record: &Record) -> Result<(), Error> {
     let (interface, v6) = (record.interface.clone(), has_v6(record));
     let set = namespace::run(netns, move || sysctl::of_pod_device(&interface, v6)).await;
     set.map_err(|source| Error::Netns { path: record.netns.clone(), source })??;
@@ -104,7 +104,17 @@ async fn connect_pod(pod: &Netlink, netns: &File, record: &Record) -> Result<(),
     pod.set_up(&link).await?;
     for &address in &record.addresses {
         pod.put_neighbour(&link, gateway(address), record.node_mac).await?;
-        pod.put_default_route(&link, gateway(address)).await?;
+        pod.put_default_route(&link, gateway(address), mtu.route).await?;
+    }
+    Ok(())
+}
+
+/// Gives the routes of a pod that is there the largest packet of now.
+pub(super) async fn reroute(record: &Record, mtu: Mtu) -> Result<(), Error> {
+    let (_, pod) = enter(&record.netns).await?;
+    let link = pod.expect_link(&record.interface).await?;
+    for &address in &record.addresses {
+        pod.put_default_route(&link, gateway(address), mtu.route).await?;
     }
     Ok(())
 }

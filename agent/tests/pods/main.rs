@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_agent::netlink::Netlink;
-use fairway_agent::pods::{CNI_CODE, Error, Options, Pods, service};
+use fairway_agent::pods::{CNI_CODE, Error, Mtu, Options, Pods, service};
 use fairway_proto::node::pods_client::PodsClient;
 use fairway_proto::node::{
     AddRequest, AddResponse, Attachment, CheckRequest, CollectRequest, DeleteRequest, ReadyRequest,
@@ -27,7 +27,7 @@ use world::{Fake, World};
 
 async fn open(directory: &Path, fake: &Arc<Fake>, cidrs: &[&str]) -> Pods {
     let cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
-    let options = Options { state_dir: directory.to_owned(), cidrs, mtu: 1400 };
+    let options = Options { state_dir: directory.to_owned(), cidrs, mtu: Mtu { device: 1400, route: None } };
     Pods::open(options, Netlink::connect().unwrap(), fake.clone()).await.unwrap()
 }
 

@@ -90,11 +90,8 @@ pub fn enter<A: Parse>(packet: &mut Packet<A>, network: &Network, own: bool) -> 
     if packet.ttl <= 1 && !own {
         return Err(Reason::TtlExceeded);
     }
-    if packet.longest() > network.mtu {
-        // What may be cut, and has a source that the kernel believes, it cuts: its route leads into the tunnel too.
-        if !packet.stays_whole() && packet.tuple.source != A::node_address() {
-            return Ok(());
-        }
+    // What may be cut, the kernel cuts with all that is around it.
+    if packet.longest() > network.mtu && packet.stays_whole() {
         packet.mtu = network.mtu as u32;
         return Err(Reason::TooBig);
     }

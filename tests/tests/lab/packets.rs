@@ -141,8 +141,9 @@ async fn fragments(world: &World) -> anyhow::Result<()> {
                 for size in [4_000, 30_000] {
                     let query = Query { size, ..Query::new(Kind::Udp, to) };
                     let mut outcome = world.client(from).ask(query).await?;
-                    if outcome.reply == Err(Failure::TimedOut) {
-                        // Nobody promises that a datagram arrives; two in a row do.
+                    if outcome.reply.is_err() {
+                        // Nobody promises that a datagram arrives; and a sender is told once what a tunnel leaves room
+                        // for.
                         outcome = world.client(from).ask(query).await?;
                     }
                     if outcome.name() != Some(service.name) {
