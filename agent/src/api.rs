@@ -13,10 +13,11 @@ use std::sync::{Arc, PoisonError};
 use fairway_datapath::Datapath;
 use fairway_proto::node::node_server::{Node, NodeServer};
 use fairway_proto::node::{
-    Connection, FlushConntrackRequest, FlushConntrackResponse, ListAffinityRequest, ListAffinityResponse,
+    CheckAddressesRequest, CheckAddressesResponse, Connection, FlushConntrackRequest, FlushConntrackResponse,
+    ListAddressesRequest, ListAddressesResponse, ListAffinityRequest, ListAffinityResponse,
     ListBackendsRequest, ListBackendsResponse, ListConntrackRequest, ListDropsRequest, ListDropsResponse,
-    ListEndpointsRequest, ListEndpointsResponse, ListServicesRequest, ListServicesResponse, StatusRequest,
-    StatusResponse, TraceEvent, TraceRequest,
+    ListEndpointsRequest, ListEndpointsResponse, ListServicesRequest, ListServicesResponse,
+    ReleaseAddressRequest, ReleaseAddressResponse, StatusRequest, StatusResponse, TraceEvent, TraceRequest,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -121,6 +122,27 @@ impl Node for Server {
     ) -> Result<Response<ListEndpointsResponse>, Status> {
         let endpoints = self.shared.pods.list().iter().map(rows::endpoint).collect();
         Ok(Response::new(ListEndpointsResponse { endpoints }))
+    }
+
+    async fn list_addresses(
+        &self,
+        _: Request<ListAddressesRequest>,
+    ) -> Result<Response<ListAddressesResponse>, Status> {
+        Ok(Response::new(self.shared.pods.addresses()))
+    }
+
+    async fn check_addresses(
+        &self,
+        _: Request<CheckAddressesRequest>,
+    ) -> Result<Response<CheckAddressesResponse>, Status> {
+        Ok(Response::new(CheckAddressesResponse { differences: self.shared.pods.differences().await? }))
+    }
+
+    async fn release_address(
+        &self,
+        request: Request<ReleaseAddressRequest>,
+    ) -> Result<Response<ReleaseAddressResponse>, Status> {
+        Ok(Response::new(self.shared.pods.release(request.into_inner()).await?))
     }
 
     async fn list_drops(&self, _: Request<ListDropsRequest>) -> Result<Response<ListDropsResponse>, Status> {

@@ -1,5 +1,6 @@
 //! The pods of this node: their addresses, their devices and what is told of them.
 
+mod addresses;
 mod check;
 mod deletions;
 mod error;
@@ -23,7 +24,8 @@ use std::sync::Arc;
 
 use fairway_proto::control::PodStatus;
 use fairway_proto::node::{
-    AddRequest, AddResponse, CheckRequest, CollectRequest, DeleteRequest, SetStatusRequest,
+    AddRequest, AddResponse, AddressDifference, CheckRequest, CollectRequest, DeleteRequest,
+    ListAddressesResponse, ReleaseAddressRequest, ReleaseAddressResponse, SetStatusRequest,
 };
 use ipnet::IpNet;
 use tokio::sync::watch;
@@ -169,6 +171,23 @@ impl Pods {
     #[must_use]
     pub fn list(&self) -> Vec<PodEntry> {
         self.force.ledger.entries.borrow().clone()
+    }
+
+    /// The ranges of pods' addresses, and who has which.
+    #[must_use]
+    pub fn addresses(&self) -> ListAddressesResponse {
+        self.force.addresses()
+    }
+
+    /// What differs between the list of pods and the kernel's devices, routes and entries.
+    pub async fn differences(&self) -> Result<Vec<AddressDifference>, Error> {
+        self.force.differences().await
+    }
+
+    /// Frees an address that nobody frees. Fails if a pod uses it, unless that is forced.
+    pub async fn release(&self, request: ReleaseAddressRequest) -> Result<ReleaseAddressResponse, Error> {
+        let force = self.force.clone();
+        to_its_end(async move { force.release(request).await }).await
     }
 
     /// What the control plane is told: all pods, now and after each change.

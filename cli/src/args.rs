@@ -1,6 +1,7 @@
 //! The command tree.
 
 pub(crate) mod conntrack;
+mod ipam;
 mod trace;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use conntrack::{AffinityCommand, ConntrackCommand, NatCommand};
+pub(crate) use ipam::IpamCommand;
 pub(crate) use trace::Trace;
 
 /// See and trace what Fairway does with a node's traffic.
@@ -132,6 +134,9 @@ pub(crate) enum Command {
     /// Pods of this node
     #[command(visible_alias = "ep", alias = "endpoints", subcommand)]
     Endpoint(EndpointCommand),
+    /// Addresses of this node's pods
+    #[command(subcommand)]
+    Ipam(IpamCommand),
     /// Packets and calls that were refused or dropped, by reason
     #[command(alias = "drop", args_conflicts_with_subcommands = true)]
     #[command(before_help = "Examples:

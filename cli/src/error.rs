@@ -54,6 +54,10 @@ pub(crate) enum Error {
     FlushAll,
     #[error("there is no reason `{0}`")]
     NoSuchReason(String),
+    #[error("{}", .0.message())]
+    NoSuchAddress(Box<tonic::Status>),
+    #[error("{}", .0.message())]
+    AddressInUse(Box<tonic::Status>),
     #[error("the agent ended the trace")]
     TraceEnded,
     #[error("the program cannot be started")]
@@ -83,7 +87,8 @@ impl Error {
                 tonic::Code::DeadlineExceeded => exit::PARTIAL,
                 _ => exit::NEGATIVE,
             },
-            Error::NoSuchReason(_) => exit::NOT_FOUND,
+            Error::NoSuchReason(_) | Error::NoSuchAddress(_) => exit::NOT_FOUND,
+            Error::AddressInUse(_) => exit::NEGATIVE,
             Error::NeedsAgent(_) | Error::NamesNeedAgent | Error::FlushAll => exit::USAGE,
             Error::Kernel { .. } | Error::Start(_) => exit::NEGATIVE,
             Error::Write(_) | Error::Json(_) | Error::Yaml(_) => exit::NEGATIVE,
@@ -123,6 +128,8 @@ impl Error {
             }
             Error::NeedsAgent(_) | Error::NamesNeedAgent => &["leave out `--from kernel`"],
             Error::FlushAll => &["fairway conntrack flush --dry-run --svc NAMESPACE/NAME"],
+            Error::NoSuchAddress(_) => &["fairway ipam list"],
+            Error::AddressInUse(_) => &["fairway ipam release ADDRESS --force   # the pod loses its network"],
             Error::NoSuchReason(_) => &["fairway drops explain   # lists all reasons"],
             Error::Agent(status) if status.code() == tonic::Code::NotFound => {
                 &["fairway service list; fairway endpoint list"]

@@ -1,5 +1,6 @@
 //! The listings: what one line of each holds, from the agent's answer and from the pinned maps.
 
+mod address;
 mod affinity;
 mod backend;
 mod connection;
@@ -8,6 +9,7 @@ mod endpoint;
 mod frontend;
 mod translation;
 
+pub(crate) use address::{AddressRange, AllocatedAddress, Difference};
 pub(crate) use affinity::Affinity;
 pub(crate) use backend::Backend;
 pub(crate) use connection::Connection;

@@ -3,6 +3,7 @@
 mod args;
 mod conntrack;
 mod error;
+mod ipam;
 mod list;
 mod output;
 mod run;

@@ -9,6 +9,7 @@ use crate::args::{
 };
 use crate::conntrack;
 use crate::error::{Error, exit};
+use crate::ipam;
 use crate::list::{self, Explanation};
 use crate::output::{Object, Output, Row};
 use crate::source::Source;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<u8, Error> {
         Command::Endpoint(EndpointCommand::List) => {
             print(global, output, Source::open(global).await?.endpoints().await?)?;
         }
+        Command::Ipam(command) => return ipam::run(global, command, output).await,
         Command::Drops(args::Drops { command: Some(DropsCommand::Explain { reason }), .. }) => {
             explain(output, reason.as_deref())?;
         }

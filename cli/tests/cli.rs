@@ -9,6 +9,8 @@ mod conntrack;
 mod data;
 #[path = "cli/errors.rs"]
 mod errors;
+#[path = "cli/ipam.rs"]
+mod ipam;
 #[path = "cli/listings.rs"]
 mod listings;
 #[path = "cli/tracing.rs"]

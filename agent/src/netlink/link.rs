@@ -43,6 +43,17 @@ impl Netlink {
         found(links.try_collect().await.map_err(Error::refused("looking up the device", name)))
     }
 
+    /// All devices.
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, Error> {
+        let _listing = self.listing.lock().await;
+        let links: Result<Vec<LinkMessage>, _> = self.handle.link().get().execute().try_collect().await;
+        Ok(links
+            .map_err(Error::refused("listing the devices of", "this node"))?
+            .into_iter()
+            .map(read)
+            .collect())
+    }
+
     /// The device with this index, if there is one.
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
         let links = self.handle.link().get().match_index(index).execute();

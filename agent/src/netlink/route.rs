@@ -135,11 +135,11 @@ impl Netlink {
         add.await.map_err(Error::refused("setting the default route through", gateway))
     }
 
-    /// The addresses of this node's pods that routes lead to.
-    pub(crate) async fn pod_routes(&self) -> Result<Vec<IpAddr>, Error> {
+    /// The addresses of this node's pods that routes lead to, and the index of the device that each leads through.
+    pub(crate) async fn pod_routes(&self) -> Result<Vec<(IpAddr, u32)>, Error> {
         let routes = self.routes().await?;
         let pods = routes.iter().filter(|route| is_own(route) && to_nodes(route).is_none());
-        Ok(pods.map(|route| route.destination.addr()).collect())
+        Ok(pods.filter_map(|route| Some((route.destination.addr(), *route.links.first()?))).collect())
     }
 
     /// Whether a route to exactly this range leads through this link.

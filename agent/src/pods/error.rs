@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -158,6 +159,20 @@ pub enum Error {
         /// Its container.
         container_id: String,
     },
+    /// An address that is to be released is in use.
+    #[error("address `{address}` is in use by {owner}: delete that, or release the address by force")]
+    Alive {
+        /// The address.
+        address: IpAddr,
+        /// What has it.
+        owner: String,
+    },
+    /// An address that is to be released is free.
+    #[error("nothing on this node has address `{address}`")]
+    FreeAlready {
+        /// The address.
+        address: IpAddr,
+    },
     /// The agent was told to stop in the middle.
     #[error("the agent is stopping")]
     Stopping,
@@ -168,7 +183,7 @@ impl Error {
     #[must_use]
     pub fn cni_code(&self) -> u32 {
         match self {
-            Self::Unknown { .. } => 3,
+            Self::Unknown { .. } | Self::FreeAlready { .. } => 3,
             Self::Missing(_) => 4,
             Self::State { .. }
             | Self::Damaged { .. }
@@ -184,6 +199,7 @@ impl Error {
             Self::Removal(_) => 103,
             Self::Broken { .. } => 104,
             Self::HostPortTaken { .. } => 105,
+            Self::Alive { .. } => 106,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::netlink::Netlink;
 /// All that a change of the pods needs.
 pub(super) struct Force {
     pub(super) mtu: Mtu,
-    cidrs: watch::Sender<Vec<IpNet>>,
+    pub(super) cidrs: watch::Sender<Vec<IpNet>>,
     pub(super) netlink: Netlink,
     programs: Arc<dyn Programs>,
     pub(super) turns: Turns,
@@ -169,7 +169,7 @@ impl Force {
             return Err(Error::NoCidrs);
         }
         let (full, strays) =
-            self.ledger.look(|state| (state.next_addresses(&cidrs).is_err(), state.has_strays()));
+            self.ledger.look(|state| (state.next_addresses(&cidrs).is_err(), !state.strays().is_empty()));
         if full && strays {
             self.look_for_strays().await?;
         }
@@ -179,8 +179,9 @@ impl Force {
 
     /// Finds out which addresses are in use by pods that were added before the state was lost.
     pub(super) async fn look_for_strays(&self) -> Result<(), Error> {
-        let routes = self.netlink.pod_routes().await?;
-        self.ledger.change(|state| state.set_in_use(routes)).await
+        let routes = self.netlink.pod_routes().await?.into_iter();
+        let addresses = routes.map(|(address, _)| address).collect();
+        self.ledger.change(|state| state.set_in_use(addresses)).await
     }
 
     async fn reserve(&self, request: AddRequest) -> Result<Record, Error> {
@@ -240,7 +241,8 @@ impl Force {
         all(errors)
     }
 
-    async fn is_in_force(&self, record: &Record, netns: &str) -> Result<bool, Error> {
+    /// Whether the pod is served as it was added.
+    pub(super) async fn is_in_force(&self, record: &Record, netns: &str) -> Result<bool, Error> {
         let link = self.netlink.link(&record.node_interface).await?;
         Ok(record.complete && record.netns == netns && link.is_some_and(|link| link.mac == record.node_mac))
     }

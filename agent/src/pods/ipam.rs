@@ -59,6 +59,12 @@ fn same_family(cidrs: &[IpNet], like: &IpNet) -> Vec<IpNet> {
     cidrs.iter().filter(|cidr| cidr.addr().is_ipv4() == like.addr().is_ipv4()).copied().collect()
 }
 
+/// How many addresses of a range can be given to pods, as far as that can be counted.
+pub(super) fn size(cidr: &IpNet) -> u64 {
+    let size = usable(cidr).map_or(0, |(low, high)| (high - low).saturating_add(1));
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
 /// The range without the network's address, the first one (often a gateway's) and the last one (broadcast).
 fn usable(cidr: &IpNet) -> Option<(u128, u128)> {
     let low = number(cidr.network()).checked_add(2)?;

@@ -64,6 +64,7 @@ impl From<Error> for Status {
             3 => Code::NotFound,
             4 | 7 | 8 => Code::InvalidArgument,
             105 => Code::AlreadyExists,
+            106 => Code::Aborted,
             11 => Code::ResourceExhausted,
             _ => Code::Internal,
         };

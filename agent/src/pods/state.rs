@@ -103,9 +103,9 @@ impl State {
         known.chain(self.strays.iter().copied()).collect()
     }
 
-    /// Whether addresses are in use by what no record tells of.
-    pub(super) fn has_strays(&self) -> bool {
-        !self.strays.is_empty()
+    /// Addresses that are in use by what no record tells of.
+    pub(super) fn strays(&self) -> &BTreeSet<IpAddr> {
+        &self.strays
     }
 
     /// Notes which addresses are in use in the kernel.

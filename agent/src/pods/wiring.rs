@@ -32,6 +32,12 @@ pub(super) fn node_interface(container_id: &str, interface: &str) -> String {
     format!("fw{:012x}", hash(container_id, interface, "name") >> 16)
 }
 
+/// Whether a device has a name that [`node_interface`] gives.
+pub(super) fn is_node_interface(name: &str) -> bool {
+    let digits = name.strip_prefix("fw").unwrap_or_default();
+    digits.len() == 12 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Hardware addresses of the device in the pod and of the one on the node's side: locally administered.
 pub(super) fn macs(container_id: &str, interface: &str) -> ([u8; 6], [u8; 6]) {
     let mac = |side| {
@@ -151,7 +157,8 @@ mod tests {
     #[test]
     fn names_and_hardware_addresses_differ_by_container_and_device() {
         let name = node_interface("0123abcd", "eth0");
-        assert!(name.starts_with("fw") && name.len() < 16, "{name}");
+        assert!(is_node_interface(&name) && name.len() < 16, "{name}");
+        assert!(!is_node_interface("fwmark0") && !is_node_interface("eth0"));
         assert_ne!(name, node_interface("0123abcd", "eth1"));
         assert_ne!(name, node_interface("0123abce", "eth0"));
         let (pod, node) = macs("0123abcd", "eth0");

@@ -1,6 +1,7 @@
 //! Pods in real network namespaces. The data path is a fake: with it, the kernel's own routing delivers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod addresses;
 mod crash;
 mod deletions;
 mod netlink;

@@ -10,7 +10,7 @@ use tonic::{Response, Streaming};
 
 use super::Drops;
 use crate::error::Error;
-use crate::list::{Affinity, Backend, Connection, Count, Endpoint, Frontend};
+use crate::list::{Affinity, Backend, Connection, Count, Difference, Endpoint, Frontend};
 use crate::status::Status;
 
 /// How long an answer may take.
@@ -81,6 +81,30 @@ impl Agent {
     pub(super) async fn affinities(&mut self) -> Result<Vec<Affinity>, Error> {
         let call = self.client.list_affinity(node::ListAffinityRequest {});
         Ok(answer(&self.socket, call).await?.affinities.into_iter().map(Affinity::from).collect())
+    }
+
+    /// Ranges of pods' addresses, and who has which.
+    pub(crate) async fn addresses(&mut self) -> Result<node::ListAddressesResponse, Error> {
+        answer(&self.socket, self.client.list_addresses(node::ListAddressesRequest {})).await
+    }
+
+    /// What does not agree about them.
+    pub(crate) async fn check_addresses(&mut self) -> Result<Vec<Difference>, Error> {
+        let call = self.client.check_addresses(node::CheckAddressesRequest {});
+        Ok(answer(&self.socket, call).await?.differences.into_iter().map(Difference::from).collect())
+    }
+
+    /// Frees one.
+    pub(crate) async fn release_address(
+        &mut self,
+        request: node::ReleaseAddressRequest,
+    ) -> Result<node::ReleaseAddressResponse, Error> {
+        let call = self.client.release_address(request);
+        answer(&self.socket, call).await.map_err(|error| match error {
+            Error::Agent(status) if status.code() == tonic::Code::NotFound => Error::NoSuchAddress(status),
+            Error::Agent(status) if status.code() == tonic::Code::Aborted => Error::AddressInUse(status),
+            other => other,
+        })
     }
 
     pub(super) async fn drops(&mut self) -> Result<Drops, Error> {

@@ -143,6 +143,34 @@ impl Node for Canned {
         Ok(Response::new(ListEndpointsResponse { endpoints: data::endpoints() }))
     }
 
+    async fn list_addresses(
+        &self,
+        _: Request<ListAddressesRequest>,
+    ) -> Result<Response<ListAddressesResponse>, Status> {
+        Ok(Response::new(data::addresses()))
+    }
+
+    async fn check_addresses(
+        &self,
+        _: Request<CheckAddressesRequest>,
+    ) -> Result<Response<CheckAddressesResponse>, Status> {
+        Ok(Response::new(CheckAddressesResponse { differences: data::differences() }))
+    }
+
+    async fn release_address(
+        &self,
+        request: Request<ReleaseAddressRequest>,
+    ) -> Result<Response<ReleaseAddressResponse>, Status> {
+        let ReleaseAddressRequest { address, force } = request.into_inner();
+        let found = data::addresses().addresses.into_iter().find(|it| it.address == address);
+        let found = found.ok_or_else(|| Status::not_found(format!("nothing has address `{address}`")))?;
+        if found.state == "in-use" && !force {
+            return Err(Status::aborted(format!("address `{address}` is in use by pod `{}`", found.name)));
+        }
+        let AllocatedAddress { namespace, name, container_id, .. } = found;
+        Ok(Response::new(ReleaseAddressResponse { namespace, name, container_id }))
+    }
+
     async fn list_drops(&self, _: Request<ListDropsRequest>) -> Result<Response<ListDropsResponse>, Status> {
         Ok(Response::new(ListDropsResponse { reasons: data::reasons(), events_lost: 4 }))
     }

@@ -203,6 +203,47 @@ pub(crate) fn endpoints() -> Vec<PodEndpoint> {
     vec![pod("web-9", 9, false), pod("client", 5, true)]
 }
 
+pub(crate) fn addresses() -> ListAddressesResponse {
+    let range = |cidr: &str, size, used| AddressRange { cidr: cidr.into(), size, used };
+    let address = |name: &str, index: u32, age_seconds, state: &str| AllocatedAddress {
+        address: format!("10.0.1.{index}"),
+        namespace: "default".into(),
+        name: name.into(),
+        container_id: format!("{index:064x}"),
+        interface: format!("fw{index}"),
+        age_seconds,
+        state: state.into(),
+    };
+    let stray = AllocatedAddress {
+        address: "10.0.1.66".into(),
+        state: "unknown-pod".into(),
+        ..AllocatedAddress::default()
+    };
+    ListAddressesResponse {
+        ranges: vec![range("10.0.1.0/24", 253, 2), range("fd00:1::/64", u64::MAX - 2, 0)],
+        addresses: vec![
+            stray,
+            address("web-7", 7, None, "incomplete"),
+            address("client", 5, Some(90_000), "in-use"),
+        ],
+    }
+}
+
+pub(crate) fn differences() -> Vec<AddressDifference> {
+    let difference = |address: &str, name: &str, text: &str| AddressDifference {
+        address: address.into(),
+        namespace: if name.is_empty() { "" } else { "default" }.into(),
+        name: name.into(),
+        container_id: String::new(),
+        text: text.into(),
+    };
+    vec![
+        difference("", "", "device `fw0123456789ab` is there, and no pod has it"),
+        difference("10.0.1.66", "", "the node has a route, and no pod has the address"),
+        difference("10.0.1.5", "client", "the data path's entry is missing"),
+    ]
+}
+
 pub(crate) fn reasons() -> Vec<ReasonCount> {
     let count = |number, name: &str, class: &str, packets, text: &str, hint: &str| ReasonCount {
         number,

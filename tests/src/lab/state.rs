@@ -133,6 +133,12 @@ impl State {
         self.directory().join(node).join("agent.sock")
     }
 
+    /// Where deletions wait for a node's agent.
+    #[must_use]
+    pub fn deletions(&self, node: &str) -> PathBuf {
+        self.directory().join(node).join("state/deletions")
+    }
+
     /// Where a node's agent pins; the lab's whole tree without a node.
     #[must_use]
     pub fn pins(&self, node: Option<&str>) -> PathBuf {

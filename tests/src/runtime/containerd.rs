@@ -36,6 +36,7 @@ pub struct MissingError {
 pub struct Containerd {
     directory: PathBuf,
     agent_socket: PathBuf,
+    deletions: PathBuf,
 }
 
 impl Containerd {
@@ -45,6 +46,7 @@ impl Containerd {
         Self {
             directory: state.directory().join(node).join("containerd"),
             agent_socket: state.agent_socket(node),
+            deletions: state.deletions(node),
         }
     }
 
@@ -104,7 +106,12 @@ impl Containerd {
     /// Fairway's network, with other plugins behind it. What it is not `able` to do is left to those.
     fn network(&self, able: bool, behind: &[Value]) -> Value {
         let capabilities = json!({ "portMappings": able, "bandwidth": able });
-        let own = json!({ "type": "fairway-cni", "socket": self.agent_socket, "capabilities": capabilities });
+        let own = json!({
+            "type": "fairway-cni",
+            "socket": self.agent_socket,
+            "deletions": self.deletions,
+            "capabilities": capabilities,
+        });
         let plugins: Vec<&Value> = std::iter::once(&own).chain(behind).collect();
         json!({ "cniVersion": "1.0.0", "name": "fairway", "plugins": plugins })
     }

@@ -61,6 +61,7 @@ async fn output(call: &Call<'_>) -> std::io::Result<Output> {
     let mut config = json!({
         "cniVersion": version, "name": "fairway", "type": "fairway-cni",
         "socket": call.state.agent_socket(call.node),
+        "deletions": call.state.deletions(call.node),
     });
     for (key, value) in &call.more {
         config[*key] = value.clone();
