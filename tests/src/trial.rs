@@ -28,11 +28,21 @@ impl Tally {
         self.failed.len()
     }
 
+    /// Whether a row of a table is asked for.
+    #[must_use]
+    pub fn wants<W>(&self, prefix: &str, room: &[Trial<W>]) -> bool {
+        room.iter().any(|(name, _)| self.asked(&format!("{prefix}/{name}")))
+    }
+
+    fn asked(&self, name: &str) -> bool {
+        self.words.iter().all(|word| name.contains(word.as_str()))
+    }
+
     /// Runs the rows of a table that are asked for, and prints a line for each.
     pub async fn run<W>(&mut self, prefix: &str, world: &W, room: &[Trial<W>]) {
         for (name, test) in room {
             let name = format!("{prefix}/{name}");
-            if !self.words.iter().all(|word| name.contains(word.as_str())) {
+            if !self.asked(&name) {
                 continue;
             }
             let start = Instant::now();

@@ -1,0 +1,73 @@
+//! Networks across nodes: labs of three nodes, natively routed and in tunnels, of each family and of both.
+//!
+//! A runner of its own because tests share labs. `cargo test -p fairway-tests --test networks -- WORDS` runs those whose
+//! name contains all words; `--list` prints the names.
+
+mod changes;
+mod outside;
+mod tunnels;
+mod ways;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use fairway_tests::lab::{Families, SocketLb};
+use fairway_tests::trial::{Tally, Trial};
+use world::{NATIVE, VXLAN, World};
+
+/// What runs in each lab. Those that change the lab come last.
+const ROOMS: [&[Trial<World>]; 4] = [ways::TRIALS, outside::TRIALS, tunnels::TRIALS, changes::TRIALS];
+
+const LABS: [(&str, Families, SocketLb); 6] = [
+    (NATIVE, Families::Dual, SocketLb::Off),
+    (VXLAN, Families::Dual, SocketLb::All),
+    (VXLAN, Families::Ipv4, SocketLb::Off),
+    (NATIVE, Families::Ipv4, SocketLb::All),
+    (VXLAN, Families::Ipv6, SocketLb::Off),
+    (NATIVE, Families::Ipv6, SocketLb::All),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        ROOMS.iter().flat_map(|room| room.iter()).for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("the networks suite needs root for network namespaces: run it as root, or with sudo");
+        return ExitCode::FAILURE;
+    }
+    let words = arguments.into_iter().filter(|word| !word.starts_with('-')).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(words))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(words: Vec<String>) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let mut tally = Tally::new(words);
+    for (routing, families, socket_lb) in LABS {
+        let name = World::name_of(routing, families);
+        if !ROOMS.iter().any(|room| tally.wants(&name, room)) {
+            continue;
+        }
+        let begun = Instant::now();
+        let world = World::up(routing, families, socket_lb).await?;
+        println!("lab {name} up in {:.1?}", begun.elapsed());
+        let failed = tally.failed();
+        for room in ROOMS {
+            tally.run(&name, &world, room).await;
+        }
+        if tally.failed() > failed {
+            println!("logs: {}", fairway_tests::lab::keep_logs(&world.lab.state)?.display());
+        }
+    }
+    tally.print(start.elapsed());
+    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
