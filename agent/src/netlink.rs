@@ -1,6 +1,7 @@
 //! The only room that speaks netlink: links, addresses, routes, neighbours.
 
 mod address;
+mod limit;
 mod link;
 pub(crate) mod namespace;
 mod neighbour;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+pub(crate) use limit::Limit;
 pub use link::Link;
 pub(crate) use link::Veth;
 pub(crate) use route::everywhere;

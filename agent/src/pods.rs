@@ -9,6 +9,7 @@ mod force;
 mod host_ports;
 mod ipam;
 mod ledger;
+mod limits;
 mod programs;
 mod restore;
 mod service;

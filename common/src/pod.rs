@@ -22,6 +22,9 @@ impl Pod {
     /// The pod has had a connection that was translated on the wire: packets to it are looked up in conntrack.
     /// Without this bit a packet between two pods of the node costs one look-up and one redirect.
     pub const TRANSLATES: u32 = 1;
+    /// What the pod receives is limited by the qdisc of its device on the node's side: packets must pass it, and are not
+    /// handed straight into the pod's namespace.
+    pub const SHAPED: u32 = 2;
 }
 
 shared! {

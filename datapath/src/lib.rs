@@ -100,6 +100,8 @@ pub struct Pod {
     pub pod_mac: [u8; 6],
     /// Address of the device on the node's side.
     pub node_mac: [u8; 6],
+    /// Packets for it pass the qdisc of the device on the node's side, which limits them.
+    pub shaped: bool,
 }
 
 /// One translated connection, from its two entries.

@@ -26,6 +26,20 @@ impl Force {
         let (_, pod) = wiring::enter(&request.netns).await?;
         let inside = device(&pod, &record.interface, record.pod_mac).await?;
         self.check_addresses(&record, &link, &pod, &inside).await?;
+        if let Some(limit) = record.limits.ingress {
+            require(
+                self.netlink.has_limit(&link, limit).await?,
+                "the limit of what the pod receives on",
+                &link.name,
+            )?;
+        }
+        if let Some(limit) = record.limits.egress {
+            require(
+                pod.has_limit(&inside, limit).await?,
+                "in the pod, the limit of what it sends on",
+                &inside.name,
+            )?;
+        }
         self.check_programs(&record, &link).await
     }
 
@@ -52,9 +66,12 @@ impl Force {
         let attached = self.with_programs(move |programs| programs.is_attached(&interface)).await?;
         require(attached, "the program on", &record.node_interface)?;
         let pods = self.with_programs(|programs| programs.pods()).await?;
+        let shaped = record.limits.ingress.is_some();
         for &address in &record.addresses {
-            let served =
-                |address: IpAddr| pods.iter().any(|pod| pod.address == address && pod.ifindex == link.index);
+            let served = |address: IpAddr| {
+                pods.iter()
+                    .any(|pod| pod.address == address && pod.ifindex == link.index && pod.shaped == shaped)
+            };
             require(served(address), "the data path's entry for", address)?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::error::chain;
 use super::fault::{self, Step};
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::state::Record;
 use super::turns::Turns;
 use super::{DELETIONS, Error, Mtu, Options, ProgramError, Programs, host_ports, sysctl, wiring};
@@ -186,6 +187,7 @@ impl Force {
 
     async fn reserve(&self, request: AddRequest) -> Result<Record, Error> {
         let ports = host_ports::read(&request.port_mappings)?;
+        let limits = Limits::read(request.bandwidth.as_ref(), self.mtu.device)?;
         let (pod_mac, node_mac) = wiring::macs(&request.container_id, &request.interface);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let record = Record {
@@ -200,6 +202,7 @@ impl Force {
             pod_mac,
             node_mac,
             ports,
+            limits,
             complete: false,
             since: since.as_secs(),
         };
@@ -248,11 +251,12 @@ impl Force {
     }
 
     pub(super) async fn put_programs(&self, record: &Record) -> Result<(), Error> {
-        let Record { node_interface, addresses, ifindex, pod_mac, node_mac, .. } = record.clone();
+        let Record { node_interface, addresses, ifindex, pod_mac, node_mac, limits, .. } = record.clone();
+        let shaped = limits.ingress.is_some();
         self.with_programs(move |programs| {
             programs.attach_pod(&node_interface)?;
             fault::after(Step::Attached);
-            let pod = |address| Pod { address, ifindex, pod_mac, node_mac };
+            let pod = |address| Pod { address, ifindex, pod_mac, node_mac, shaped };
             addresses.into_iter().try_for_each(|address| programs.put_pod(&pod(address)))
         })
         .await

@@ -4,6 +4,7 @@ use super::error::chain;
 use super::force::Force;
 use super::state::Record;
 use super::{Error, Programs, wiring};
+use crate::netlink::Link;
 
 impl Force {
     /// Puts the pods of the state in force again, and forgets those whose device is gone.
@@ -12,7 +13,7 @@ impl Force {
         for record in self.ledger.look(|state| state.pods().to_vec()) {
             let link = self.netlink.link(&record.node_interface).await?;
             match link.filter(|link| record.complete && link.mac == record.node_mac) {
-                Some(link) => self.put_again(Record { ifindex: link.index, ..record }).await?,
+                Some(link) => self.put_again(Record { ifindex: link.index, ..record }, &link).await?,
                 None => gone.push(record),
             }
         }
@@ -25,8 +26,15 @@ impl Force {
         self.look_for_strays().await
     }
 
-    async fn put_again(&self, record: Record) -> Result<(), Error> {
-        if let Err(error) = self.put_programs(&record).await {
+    async fn put_again(&self, record: Record, link: &Link) -> Result<(), Error> {
+        let again = async {
+            self.put_programs(&record).await?;
+            if let Some(limit) = record.limits.ingress {
+                self.netlink.put_limit(link, limit).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = again.await {
             let (namespace, name) = (&record.namespace, &record.name);
             tracing::error!("pod `{namespace}/{name}` is not fully served: {}", chain(&error));
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::PodEntry;
 use super::host_ports::Mapping;
 use super::ipam::{Exhausted, Ipam};
+use super::limits::Limits;
 use super::store::{Change, Table};
 
 /// Everything that is kept.
@@ -43,6 +44,9 @@ pub(super) struct Record {
     /// Ports of the node that lead to it.
     #[serde(default)]
     pub(super) ports: Vec<Mapping>,
+    /// How fast it may receive and send.
+    #[serde(default)]
+    pub(super) limits: Limits,
     /// Everything is in force. Without it the agent stopped in the middle of adding or removing the pod.
     pub(super) complete: bool,
     /// When its addresses were given to it, in seconds since 1970; zero: an earlier release gave them.

@@ -107,6 +107,9 @@ async fn connect_pod(pod: &Netlink, netns: &File, mtu: Mtu, record: &Record) -> 
     for &address in &record.addresses {
         pod.add_address(&link, address).await?;
     }
+    if let Some(limit) = record.limits.egress {
+        pod.put_limit(&link, limit).await?;
+    }
     pod.set_up(&link).await?;
     for &address in &record.addresses {
         pod.put_neighbour(&link, gateway(address), record.node_mac).await?;
@@ -129,6 +132,9 @@ async fn connect_node(node: &Netlink, record: &Record) -> Result<u32, Error> {
     sysctl::of_node_device(&record.node_interface, has_v6(record))?;
     let link = node.expect_link(&record.node_interface).await?;
     node.set_alias(&link, &alias(record)).await?;
+    if let Some(limit) = record.limits.ingress {
+        node.put_limit(&link, limit).await?;
+    }
     node.set_up(&link).await?;
     for &address in &record.addresses {
         node.put_neighbour(&link, address, record.pod_mac).await?;

@@ -6,6 +6,16 @@ use std::sync::Arc;
 use fairway_proto::control::{self, SubscribeResponse, Version, resource, resource_name::Kind};
 use fairway_proto::model::{Cluster, InvalidResource, Resource, ResourceKey};
 
+use super::Origin;
+
+/// A state of the cluster that may be served; the default is an empty one that nobody sent.
+#[derive(Clone, Default)]
+pub(super) struct Accepted {
+    pub(super) version: Version,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) origin: Origin,
+}
+
 /// A version that is there as a whole.
 #[derive(Debug)]
 pub(super) enum Complete {

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::changes::Changes;
 use super::engine::{Engine, Outcome};
-use super::received::{Complete, Received};
+use super::received::{Accepted, Complete, Received};
 use super::stream::{Client, Event, about};
 use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
 use crate::health::{Metrics, Synced};
@@ -24,14 +24,6 @@ use crate::resolve::{HostPorts, LocalNode};
 pub(super) const BURST: Duration = Duration::from_millis(10);
 /// How often the tables are compared with what was written.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
-
-/// A state of the cluster that may be served.
-#[derive(Clone)]
-struct Accepted {
-    version: Version,
-    cluster: Arc<Cluster>,
-    origin: Origin,
-}
 
 /// Everything that the loop holds.
 pub(super) struct Serving<T> {
@@ -61,6 +53,8 @@ pub(super) struct Serving<T> {
     begun: Arc<disk::Begun>,
     /// The kernel serves a later state than `accepted`, which came from the disk.
     hands_off: bool,
+    /// There was nothing at the start, neither in the kernel nor on disk: pods' ports need not wait for a state.
+    blank: bool,
     /// When the next sync is due, and since when it is waited for.
     due: Option<(Instant, Instant)>,
     last_sync: Option<Instant>,
@@ -84,6 +78,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
         let begun = Arc::new(disk::Begun::new(&options.state_dir));
         let behind = accepted.as_ref().is_some_and(|last| begun.is_after(last.version));
         let hands_off = engine.serves() && behind;
+        let blank = accepted.is_none() && !engine.serves();
         if hands_off {
             info!("the kernel's state is later than the disk's, and stays until the control plane speaks");
         }
@@ -134,6 +129,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             saver,
             begun,
             hands_off,
+            blank,
             due: None,
             last_sync: None,
         };
@@ -289,7 +285,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
     async fn sync(&mut self) {
         let since = self.due.take().map_or_else(Instant::now, |(_, since)| since);
         // Without any state what the kernel holds stays in force.
-        let Some(accepted) = self.accepted.clone() else {
+        let Some(accepted) = self.accepted.clone().or_else(|| self.blank.then(Accepted::default)) else {
             self.metrics.nothing_to_do();
             return;
         };
@@ -300,11 +296,14 @@ impl<T: Tables + Send + 'static> Serving<T> {
         let for_sync = node.clone();
         let begun = self.begun.clone();
         let hands_off = self.hands_off;
+        let origin = accepted.origin;
         let done = tokio::task::spawn_blocking(move || {
             let outcome = if hands_off {
                 engine.look(&cluster, &for_sync)
             } else {
-                if let Err(error) = begun.set(version) {
+                if origin != Origin::Kernel
+                    && let Err(error) = begun.set(version)
+                {
                     warn!(
                         "the state directory: {error}; after a crash an older state may be served for a moment"
                     );
@@ -381,7 +380,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             state.backend_ids = outcome.backend_ids;
             state.usage = outcome.usage;
             state.errors = self.rejection.iter().cloned().chain(outcome.errors).collect();
-            if in_force {
+            if in_force && accepted.origin != Origin::Kernel {
                 state.applied = Some(version);
                 state.applied_at = Some(SystemTime::now());
             }

@@ -3,6 +3,7 @@
 mod control;
 mod counts;
 mod disk;
+mod host_ports;
 mod outages;
 mod tables;
 

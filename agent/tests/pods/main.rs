@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod addresses;
+mod capabilities;
 mod crash;
 mod deletions;
 mod netlink;
@@ -226,6 +227,7 @@ fn a_restarted_agent_serves_its_pods_again_and_forgets_those_that_are_gone() {
             ifindex: 99,
             pod_mac: [0; 6],
             node_mac: [0; 6],
+            shaped: false,
         };
         fake.pods.lock().unwrap().insert(stray.address, stray);
         let pods = open(directory.path(), &fake, &cidrs).await;

@@ -110,6 +110,7 @@ fn pods_from_the_maps_have_addresses_and_devices() {
         ifindex: last.into(),
         pod_mac: [2, 0, 0, 0, 1, last],
         node_mac: [2, 0, 0, 0, 2, last],
+        shaped: false,
     };
     let rows = [10, 9].map(pod).into_iter().map(Endpoint::from).collect();
     insta::assert_snapshot!("kernel_endpoints", rendered::<Endpoint>(rows, Format::Wide));

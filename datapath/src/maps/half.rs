@@ -149,14 +149,16 @@ impl<A: Address> Half<A> {
     /// it is not now.
     pub(super) fn put_pod(&mut self, address: A, pod: &Pod, was_there: bool) -> Result<(), Error> {
         let old = self.pods.get(&Words(address), 0).ok();
+        let translates = if was_there || old.is_some() { KernelPod::TRANSLATES } else { 0 };
+        let shaped = if pod.shaped { KernelPod::SHAPED } else { 0 };
         let value = KernelPod {
             ifindex: pod.ifindex,
-            flags: if was_there || old.is_some() { KernelPod::TRANSLATES } else { 0 },
+            flags: translates | shaped,
             pod_mac: pod.pod_mac,
             node_mac: pod.node_mac,
             pad: 0,
         };
-        if old.is_some_and(|old| KernelPod { flags: value.flags, ..old } == value) {
+        if old.is_some_and(|old| KernelPod { flags: old.flags | KernelPod::TRANSLATES, ..old } == value) {
             return Ok(());
         }
         self.pods
@@ -177,6 +179,7 @@ impl<A: Address> Half<A> {
             ifindex: pod.ifindex,
             pod_mac: pod.pod_mac,
             node_mac: pod.node_mac,
+            shaped: pod.flags & KernelPod::SHAPED != 0,
         }))
     }
 }

@@ -200,6 +200,7 @@ impl Network {
                     ifindex: self.node.run(|| nix::net::if_::if_nametoindex(device)).unwrap(),
                     pod_mac: pod.mac("eth0"),
                     node_mac: self.node.mac(device),
+                    shaped: false,
                 };
                 datapath.put_pod(&pod).unwrap();
             }

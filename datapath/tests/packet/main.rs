@@ -13,6 +13,7 @@ mod errors;
 mod fragments;
 mod frame;
 mod full;
+mod limited;
 mod netns;
 mod network;
 mod outside;

@@ -277,10 +277,15 @@ impl World {
     }
 
     pub(crate) fn put_pod(&mut self, n: u8) {
+        self.put_pod_that_is(n, false);
+    }
+
+    /// With or without a limit of what it receives.
+    pub(crate) fn put_pod_that_is(&mut self, n: u8, shaped: bool) {
         let [node_mac, pod_mac] = Self::to_pod(n);
         let ifindex = self.devices.get(usize::from(n)).copied().unwrap_or(99);
         let address = self.pod(n, 0).ip();
-        self.datapath.put_pod(&Pod { address, ifindex, pod_mac, node_mac }).unwrap();
+        self.datapath.put_pod(&Pod { address, ifindex, pod_mac, node_mac, shaped }).unwrap();
         self.pods.push(address);
     }
 

@@ -26,7 +26,8 @@ pub fn pod<A: Ip>(address: &A) -> Option<&'static Pod> {
     unsafe { A::pods().get(address) }
 }
 
-/// Hands the packet to a pod from a device's ingress: straight into its namespace.
+/// Hands the packet to a pod from a device's ingress: straight into its namespace, or out of its device on the node's side
+/// where that one's qdisc limits what the pod receives. `to_pod` sees it there once more, and finds nothing to translate.
 #[inline(always)]
 pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
     if packet.ttl <= 1 {
@@ -35,7 +36,12 @@ pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason
     }
     packet.hop(pod.node_mac, pod.pod_mac)?;
     // SAFETY: no pointers.
-    packet.verdict = unsafe { bpf_redirect_peer(pod.ifindex, 0) } as i32;
+    packet.verdict = unsafe {
+        match pod.flags & Pod::SHAPED {
+            0 => bpf_redirect_peer(pod.ifindex, 0),
+            _ => bpf_redirect(pod.ifindex, 0),
+        }
+    } as i32;
     Ok(())
 }
 

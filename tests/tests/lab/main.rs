@@ -5,6 +5,7 @@
 //! name contains all words; `--list` prints the names.
 
 mod affinity;
+mod bandwidth;
 mod behaviour;
 mod bpf;
 mod datagrams;

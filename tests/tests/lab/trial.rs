@@ -4,14 +4,15 @@ use fairway_tests::trial;
 
 use crate::world::World;
 use crate::{
-    affinity, behaviour, datagrams, health, host_ports, lifecycle, node, outage, packets, programs, settings,
+    affinity, bandwidth, behaviour, datagrams, health, host_ports, lifecycle, node, outage, packets,
+    programs, settings,
 };
 
 /// A row.
 pub(crate) type Trial = trial::Trial<World>;
 
 /// All tables, in the order in which they run.
-pub(crate) const ROOMS: [&[Trial]; 11] = [
+pub(crate) const ROOMS: [&[Trial]; 12] = [
     behaviour::TRIALS,
     settings::TRIALS,
     lifecycle::TRIALS,
@@ -21,6 +22,7 @@ pub(crate) const ROOMS: [&[Trial]; 11] = [
     health::TRIALS,
     node::TRIALS,
     host_ports::TRIALS,
+    bandwidth::TRIALS,
     programs::TRIALS,
     outage::TRIALS,
 ];

@@ -13,6 +13,7 @@ pub(in crate::pods) fn record(container_id: &str, name: &str, address: &str) -> 
         pod_mac: [2; 6],
         node_mac: [6; 6],
         ports: vec![],
+        limits: Limits::default(),
         complete: true,
         since: 0,
     }
