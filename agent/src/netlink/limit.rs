@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla,
+    NlaBuffer, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
@@ -51,10 +52,13 @@ impl Limit {
     fn is_that_of(self, qdisc: &TcMessage) -> bool {
         let is_kind = |it: &TcAttribute| matches!(it, TcAttribute::Kind(kind) if kind == KIND);
         let rate = u32::try_from(self.rate).unwrap_or(u32::MAX).to_ne_bytes();
+        // Of a kind that the crate does not know, all options come back as the bytes of one.
         let is_rate = |option: &TcOption| {
-            let mut value = vec![0; option.value_len()];
-            option.emit_value(&mut value);
-            option.kind() == TCA_TBF_PARMS && value.get(8..12) == Some(&rate)
+            let mut bytes = vec![0; option.value_len()];
+            option.emit_value(&mut bytes);
+            let is_parms =
+                |it: NlaBuffer<&[u8]>| it.kind() == TCA_TBF_PARMS && it.value().get(8..12) == Some(&rate);
+            NlasIterator::new(bytes.as_slice()).flatten().any(is_parms)
         };
         let has_rate =
             |it: &TcAttribute| matches!(it, TcAttribute::Options(options) if options.iter().any(is_rate));

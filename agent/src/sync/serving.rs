@@ -285,7 +285,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
     async fn sync(&mut self) {
         let since = self.due.take().map_or_else(Instant::now, |(_, since)| since);
         // Without any state what the kernel holds stays in force.
-        let Some(accepted) = self.accepted.clone().or_else(|| self.blank.then(Accepted::default)) else {
+        let Some(accepted) = self.accepted.clone().or_else(|| self.pods_alone()) else {
             self.metrics.nothing_to_do();
             return;
         };
@@ -341,6 +341,12 @@ impl<T: Tables + Send + 'static> Serving<T> {
             self.due = Some((self.due.map_or(at, |(due, _)| due.min(at)), since));
         }
         self.finish(&accepted, node, outcome);
+    }
+
+    /// A state of nothing but the pods' ports, where nothing else could be served.
+    fn pods_alone(&self) -> Option<Accepted> {
+        let had_some = !self.state.borrow().desired.frontends.is_empty();
+        (self.blank && (had_some || !self.host_ports.borrow().is_empty())).then(Accepted::default)
     }
 
     /// The node with its pods' ports, and with the zone that its Node object has, if it is told no other.

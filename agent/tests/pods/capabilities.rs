@@ -102,7 +102,7 @@ fn limits_stand_at_both_ends_and_a_check_misses_them() {
         assert!(shown.contains("tbf") && shown.contains("rate 20Mbit burst 64Kb"), "{shown}");
         assert!(!qdisc(&world, "node", &format!("show dev {free}")).contains("tbf"));
         let shown = qdisc(&world, "web", "show dev eth0");
-        assert!(shown.contains("rate 40Gbit burst 1000"), "{shown}");
+        assert!(shown.contains("tbf") && shown.contains("rate 40Gbit"), "{shown}");
         let shaped: Vec<bool> = fake.pods.lock().unwrap().values().map(|pod| pod.shaped).collect();
         assert_eq!(shaped, [true, false, true, false]);
         pods.check(check()).await.unwrap();

@@ -124,7 +124,8 @@ impl Fake {
         for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
             match line.parse() {
                 Ok(address) => {
-                    let pod = Pod { address, ifindex: 1, pod_mac: [0; 6], node_mac: [0; 6] };
+                    let (pod_mac, node_mac) = ([0; 6], [0; 6]);
+                    let pod = Pod { address, ifindex: 1, pod_mac, node_mac, shaped: false };
                     fake.pods.lock().unwrap().insert(address, pod);
                 }
                 Err(_) => fake.attached.lock().unwrap().push(line.to_owned()),
