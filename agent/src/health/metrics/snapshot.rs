@@ -125,7 +125,7 @@ impl Collector for Snapshot {
         one(e, "fairway_backends", "Backends in the kernel", gauge(self.backends))?;
         one(e, "fairway_pods", "Pods of this node", gauge(self.pods as u64))?;
         let problems = gauge(self.problems as u64);
-        one(e, "fairway_problems", "Services that are not served as asked for", problems)?;
+        one(e, "fairway_problems", "Services and hostPorts that are not served as asked for", problems)?;
         one(e, "fairway_errors", "Errors that keep a sync from being complete", gauge(self.errors as u64))?;
         let policies = [("internal", self.no_local.0), ("external", self.no_local.1)].into_iter();
         let policies = policies.map(|(traffic_policy, count)| (Policy { traffic_policy }, gauge(count)));
