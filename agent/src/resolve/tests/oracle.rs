@@ -114,7 +114,40 @@ fn expected(cluster: &Cluster, node: &LocalNode) -> BTreeMap<FrontendKey, Expect
             }
         }
     }
+    // What pods ask for comes after what Services do.
+    node.host_ports.iter().for_each(|(pod, ports)| of_pod(&mut all, node, pod, ports));
     all
+}
+
+/// S80: a port that names its address goes before one that does not; only the node's own addresses, and 127.0.0.1 for its
+/// own processes.
+fn of_pod(all: &mut BTreeMap<FrontendKey, Expected>, node: &LocalNode, pod: &ObjectName, ports: &[HostPort]) {
+    let everywhere = |port: &HostPort| port.address.is_none_or(|address| address.is_unspecified());
+    let served = || ports.iter().filter(|port| port.protocol != 132);
+    for port in served().filter(|it| !everywhere(it)).chain(served().filter(|it| everywhere(it))) {
+        let own = node.addresses.iter().copied().chain([ip("127.0.0.1")]);
+        let places = own.filter(|place| match port.address {
+            Some(address) if everywhere(port) => address.is_ipv4() == place.is_ipv4(),
+            Some(address) => address == *place,
+            None => true,
+        });
+        for place in places {
+            let of_family = port.pod_addresses.iter().filter(|address| address.is_ipv4() == place.is_ipv4());
+            let backends: Reachable = of_family.map(|address| (*address, port.pod_port)).collect();
+            if backends.is_empty() {
+                continue;
+            }
+            let key = FrontendKey { address: place, protocol: port.protocol, port: port.port };
+            let inside = Answer::OneOf(backends);
+            all.entry(key).or_insert(Expected {
+                service: format!("{pod}:hostPort-{}", port.port),
+                outside: if place.is_loopback() { Answer::Nothing } else { inside.clone() },
+                inside,
+                guarded: false,
+                affinity: 0,
+            });
+        }
+    }
 }
 
 fn one(
@@ -274,15 +307,43 @@ pub(super) fn any_slice(number: u8) -> impl Strategy<Value = EndpointSlice> {
     )
 }
 
+/// Ports that meet NodePorts, those of other pods, and each other; on a pod of one family or both.
+fn any_host_ports() -> impl Strategy<Value = HostPorts> {
+    let ports = some_of(
+        &[
+            "tcp 30000:80",
+            "tcp 30002@192.168.0.1:81",
+            "udp 30001@0.0.0.0:53",
+            "tcp 8080:82",
+            "tcp 8080@fd00:1::1:83",
+            "tcp 8080@127.0.0.1:84",
+            "sctp 8080:85",
+            "tcp 80@203.0.113.9:86",
+        ],
+        8,
+    );
+    let families = select(vec![vec!["10.0.0.7"], vec!["fd00::7"], vec!["fd00::8", "10.0.0.8"]]);
+    let pod = (prop::sample::select(vec!["s0", "s1"]), ports, families);
+    prop::collection::vec(pod, 0..3).prop_map(|pods| {
+        let pods = pods.into_iter().map(|(name, ports, addresses)| {
+            let ports: Arc<[HostPort]> =
+                ports.iter().map(|text| host_ports::port(text, &addresses)).collect();
+            (ObjectName::new("default", name), ports)
+        });
+        pods.collect()
+    })
+}
+
 fn any_cluster() -> impl Strategy<Value = (Cluster, LocalNode)> {
     let services = (prop::option::of(any_service(0)), any_service(1));
     let slices = (any_slice(0), any_slice(1), prop::option::of(any_slice(2)));
     let zone = prop::option::of(select(vec!["z1".to_owned(), "z2".to_owned()]));
     let six = any::<bool>();
-    (services, slices, zone, six).prop_map(|((first, second), (one, two, three), zone, six)| {
+    (services, slices, zone, six, any_host_ports()).prop_map(|(services, slices, zone, six, host_ports)| {
+        let ((first, second), (one, two, three)) = (services, slices);
         let services = first.into_iter().chain([second]).collect();
         let slices = [one, two].into_iter().chain(three).collect();
-        let mut node = LocalNode { zone, ..node() };
+        let mut node = LocalNode { zone, host_ports, ..node() };
         node.addresses.extend(six.then(|| ip("fd00:1::1")));
         (cluster(services, slices), node)
     })
@@ -293,7 +354,7 @@ proptest! {
 
     #[test]
     fn every_frontend_of_any_cluster_is_what_the_statements_say((cluster, node) in any_cluster()) {
-        // S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S14, S15, S17, S19, S20, S22, S23, S24, S25, S26
+        // S2, S3, S4, S5, S6, S7, S8, S9, S10, S11, S12, S14, S15, S17, S19, S20, S22, S23, S24, S25, S26, S80
         let desired = resolve(&cluster, &node);
         let resolved: BTreeMap<_, _> = desired.frontends.iter().map(|(key, it)| (*key, resolved(it))).collect();
         prop_assert_eq!(resolved, expected(&cluster, &node));
