@@ -72,6 +72,8 @@ impl Node for Server {
             nat_ports: self.shared.config.nat_ports,
             repairs: &self.shared.repairs.lines(),
             tracing: self.hub.readers(),
+            routing: self.shared.config.routing,
+            ways: &self.shared.ways.borrow().clone(),
         };
         Ok(Response::new(facts.response()))
     }

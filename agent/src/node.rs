@@ -51,6 +51,8 @@ pub struct Shared {
     pub netlink: Netlink,
     /// What somebody removed, and was put back.
     pub repairs: Arc<Repairs>,
+    /// What is not as it should be on the ways to other nodes' pods, in one line each.
+    pub ways: watch::Sender<Vec<String>>,
     /// Durations and counts.
     pub metrics: Arc<Metrics>,
     /// When the agent started.
@@ -85,6 +87,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         pods,
         netlink,
         repairs: Arc::default(),
+        ways: watch::Sender::default(),
         metrics: Arc::default(),
         started: Instant::now(),
     });

@@ -43,6 +43,9 @@ pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
     PROGRAMS[11],
 ];
 
+/// The programs at the device of tunnels: the others are loaded without them where there are none.
+const TUNNEL_PROGRAMS: [&str; 2] = [PROGRAMS[12], PROGRAMS[13]];
+
 /// Where the maps of this layout are pinned.
 pub(crate) fn map_directory(pins: &Path) -> PathBuf {
     pins.join(format!("v{}", limits::LAYOUT))
@@ -107,6 +110,9 @@ impl Programs {
             .load(OBJECT)
             .map_err(load_error)?;
         for name in PROGRAMS {
+            if options.tunnel.is_none() && TUNNEL_PROGRAMS.contains(&name) {
+                continue;
+            }
             let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
             let result = match program {
                 aya::programs::Program::SchedClassifier(program) => program.load(),
@@ -134,6 +140,11 @@ impl Programs {
     pub(crate) fn fd(&self, name: &'static str) -> Result<&ProgramFd, Error> {
         let program = self.ebpf.program(name).ok_or_else(|| missing(name))?;
         program.fd().map_err(Error::program("find", name))
+    }
+
+    /// Whether a program is loaded.
+    pub fn has(&self, name: &'static str) -> bool {
+        self.fd(name).is_ok()
     }
 
     /// What the kernel says of a program.

@@ -204,6 +204,7 @@ impl Datapath {
     pub fn programs(&self) -> Result<Vec<ProgramInfo>, Error> {
         let mut infos = PROGRAMS
             .into_iter()
+            .filter(|name| self.programs.has(name))
             .map(|name| {
                 let info = self.programs.info(name)?;
                 let (attached, method) = self.attachments.of(name);

@@ -15,7 +15,7 @@ use crate::results::{Results, Run};
 use crate::{binaries, setup, sh};
 
 /// The names of all suites.
-pub(crate) const NAMES: [&str; 5] = ["unit", "packet", "lab", "cni", "matrix"];
+pub(crate) const NAMES: [&str; 6] = ["unit", "packet", "lab", "networks", "cni", "matrix"];
 
 /// A set of tests that run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,8 @@ pub(crate) enum Suite {
     Packet,
     /// The whole of Fairway in a network of namespaces
     Lab,
+    /// Pods of three nodes, natively routed and in tunnels
+    Networks,
     /// The network plugin, called by containerd on every node of a network of namespaces
     Cni,
     /// Who reaches what by which address, in a network of namespaces: a table of cells
@@ -114,6 +116,7 @@ impl Suite {
             Self::Unit => "unit",
             Self::Packet => "packet",
             Self::Lab => "lab",
+            Self::Networks => "networks",
             Self::Cni => "cni",
             Self::Matrix => "matrix",
         }
@@ -148,6 +151,7 @@ impl Suite {
                 "--test",
                 "lab",
             ],
+            Self::Networks => &["--package", "fairway-tests", "--test", "networks"],
             Self::Cni => &["--package", "fairway-tests", "--test", "cni"],
             Self::Matrix => &["--package", "fairway-tests", "--test", "lab"],
         }

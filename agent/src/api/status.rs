@@ -8,6 +8,7 @@ use fairway_datapath::{Datapath, MapInfo, ProgramInfo};
 use fairway_proto::node::subsystem::State;
 use fairway_proto::node::{Map, Program, StatusResponse, Subsystem};
 
+use crate::config::Routing;
 use crate::pods::PodEntry;
 use crate::sync::{ControlPlane, Origin, SyncState};
 
@@ -45,6 +46,10 @@ pub(super) struct Facts<'a> {
     pub(super) repairs: &'a [String],
     /// Callers of Trace; 0: tracing is off.
     pub(super) tracing: usize,
+    /// How packets reach other nodes' pods.
+    pub(super) routing: Routing,
+    /// What is not as it should be on the ways there, in one line each.
+    pub(super) ways: &'a [String],
 }
 
 type Line = (State, String);
@@ -77,6 +82,7 @@ impl Facts<'_> {
             ("agent", self.agent()),
             ("kernel", self.maps()),
             ("control-plane", self.control_plane()),
+            ("network", self.network()),
             ("services", self.services()),
             ("conntrack", self.conntrack()),
             ("programs", self.programs()),
@@ -160,6 +166,21 @@ impl Facts<'_> {
             (Some(error), _) => (State::Failed, format!("{served}; {error}")),
             (None, Some(problem)) => (State::Warning, format!("{served}; {problem}")),
             (None, None) => (State::Ok, served),
+        }
+    }
+
+    fn network(&self) -> Line {
+        let nodes = &self.state.cluster.nodes;
+        let others = nodes.keys().filter(|name| **name != self.state.node.name).count();
+        let ways = match self.routing {
+            Routing::Native => format!("routes to {others} other nodes' pods"),
+            Routing::Vxlan { id, port } => {
+                format!("tunnels to {others} other nodes (VXLAN {id}, UDP port {port})")
+            }
+        };
+        match first_of(self.ways) {
+            Some(problem) => (State::Warning, format!("{ways}; {problem}")),
+            None => (State::Ok, ways),
         }
     }
 

@@ -81,20 +81,22 @@ pub(super) async fn keep(
         if let Some(changes) = &mut changes {
             changes.mark_unchanged();
         }
-        let result = set(&shared, &nodes, &own, underlay, &mut device).await;
-        again = (!result).then_some(RETRY);
+        let problems = set(&shared, &nodes, &own, underlay, &mut device).await;
+        problems.iter().for_each(|problem| warn!("{problem}"));
+        again = (!problems.is_empty()).then_some(RETRY);
+        shared.ways.send_replace(problems);
         done = Some(nodes);
     }
 }
 
-/// True if everything is as it should be.
+/// What is not as it should be after that, in one line each.
 async fn set(
     shared: &Shared,
     nodes: &OrdMap<String, Arc<Node>>,
     own: &LocalNode,
     underlay: u32,
     device: &mut Option<TunnelDevice>,
-) -> bool {
+) -> Vec<String> {
     let mut ranges = shared.config.pod_cidrs.clone();
     if ranges.is_empty()
         && let Some(node) = nodes.get(&shared.config.node_name)
@@ -103,8 +105,7 @@ async fn set(
         shared.pods.set_cidrs(ranges.clone());
     }
     if let Err(error) = keep_tunnel(shared, own, underlay, device).await {
-        warn!("{}", chain(&error));
-        return false;
+        return vec![chain(&error)];
     }
     let view = View {
         own,
@@ -114,18 +115,11 @@ async fn set(
     };
     let beyond = beyond(nodes, &view);
     if let Err(error) = tell(shared, beyond.networks).await {
-        warn!("what is known of other nodes: {}", chain(&error));
-        return false;
+        return vec![format!("what is known of other nodes: {}", chain(&error))];
     }
     match shared.netlink.sync_routes(&beyond.routes).await {
-        Ok(failures) => {
-            failures.iter().for_each(|failure| warn!("{}", chain(failure)));
-            failures.is_empty()
-        }
-        Err(error) => {
-            warn!("routes to other nodes' pods: {}", chain(&error));
-            false
-        }
+        Ok(failures) => failures.iter().map(|failure| chain(failure)).collect(),
+        Err(error) => vec![format!("routes to other nodes' pods: {}", chain(&error))],
     }
 }
 

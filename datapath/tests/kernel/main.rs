@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fairway_datapath::common::{Reason, TCP, UDP};
 use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, backend_flags};
-use fairway_datapath::{Datapath, PROGRAMS};
+use fairway_datapath::{Datapath, Options, PROGRAMS, TunnelDevice};
 
 use world::{Namespace, World};
 
@@ -116,7 +116,9 @@ fn expect_event(datapath: &Datapath, reason: Reason) {
 fn every_program_loads_with_and_without_tracing() {
     let world = World::new();
     for trace in [false, true] {
-        let datapath = Datapath::open(world.options(trace)).unwrap_or_else(|error| world::fail(&error));
+        let tunnel = Some(TunnelDevice { ifindex: 1, id: 1, port: 4789 });
+        let options = Options { tunnel, masquerade: (true, true), ..world.options(trace) };
+        let datapath = Datapath::open(options).unwrap_or_else(|error| world::fail(&error));
         let programs = datapath.programs().unwrap();
         assert_eq!(programs.len(), PROGRAMS.len());
         println!("\n{:<16}{:>14}{:>10}   tracing: {trace}", "program", "instructions", "bytes");

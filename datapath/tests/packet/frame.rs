@@ -45,8 +45,10 @@ pub(crate) enum Body {
     TooBig(u16),
     /// ICMP "time exceeded in transit".
     TimeExceeded,
-    /// ICMP echo request.
+    /// ICMP echo request; its id is the source's port.
     Echo,
+    /// Its answer; the id is the destination's port.
+    EchoReply,
     /// Another protocol: the payload follows the IP header.
     Other(u8),
 }
@@ -207,8 +209,14 @@ impl Frame {
                 builder.icmpv4_raw(11, 0, [0; 4]).write(&mut bytes, &self.payload)
             }
             Body::TimeExceeded => builder.icmpv6_raw(3, 0, [0; 4]).write(&mut bytes, &self.payload),
-            Body::Echo if self.is_v4() => builder.icmpv4_echo_request(1, 2).write(&mut bytes, &self.payload),
-            Body::Echo => builder.icmpv6_echo_request(1, 2).write(&mut bytes, &self.payload),
+            Body::Echo if self.is_v4() => {
+                builder.icmpv4_echo_request(source, 2).write(&mut bytes, &self.payload)
+            }
+            Body::Echo => builder.icmpv6_echo_request(source, 2).write(&mut bytes, &self.payload),
+            Body::EchoReply if self.is_v4() => {
+                builder.icmpv4_echo_reply(destination, 2).write(&mut bytes, &self.payload)
+            }
+            Body::EchoReply => builder.icmpv6_echo_reply(destination, 2).write(&mut bytes, &self.payload),
             Body::Other(protocol) => builder.write(&mut bytes, IpNumber(protocol), &self.payload),
         };
         written.unwrap();

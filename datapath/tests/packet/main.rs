@@ -7,6 +7,7 @@
 
 mod aside;
 mod backends;
+mod beyond;
 mod clients;
 mod connections;
 mod errors;

@@ -13,6 +13,8 @@ pub(crate) const FROM_POD: &str = "from_pod";
 pub(crate) const TO_POD: &str = "to_pod";
 pub(crate) const FROM_NETWORK: &str = "from_network";
 pub(crate) const TO_NETWORK: &str = "to_network";
+pub(crate) const FROM_TUNNEL: &str = "from_tunnel";
+pub(crate) const TO_TUNNEL: &str = "to_tunnel";
 
 /// `TC_ACT_UNSPEC`.
 const PASS: i32 = -1;
@@ -100,7 +102,7 @@ impl World {
     fn device(&self, hook: &str, packet: &[u8]) -> usize {
         let (at, length) = if packet.get(12..14) == Some(&[8, 0]) { (26, 4) } else { (22, 16) };
         match self.pod(2, 0).ip() {
-            _ if hook.ends_with("network") => 0,
+            _ if hook.ends_with("network") || hook.ends_with("tunnel") => 0,
             IpAddr::V4(two) if packet.get(at..at + length) == Some(&two.octets()) => 2,
             IpAddr::V6(two) if packet.get(at..at + length) == Some(&two.octets()) => 2,
             _ => 1,
@@ -111,6 +113,11 @@ impl World {
     fn counted(&self) -> Vec<(Reason, u64, u64)> {
         let counts = self.datapath.counts().unwrap();
         counts.into_iter().map(|(reason, count)| (reason, count.packets, count.bytes)).collect()
+    }
+
+    /// How often a reason was counted.
+    pub(crate) fn counted_of(&self, reason: Reason) -> u64 {
+        self.counted().iter().find(|(found, ..)| *found == reason).map_or(0, |(_, packets, _)| *packets)
     }
 
     /// Runs a row; returns the packet that came out.

@@ -55,7 +55,7 @@ pub(crate) fn workspace() -> Result<Vec<Test>> {
 /// The tests of one file.
 fn scan(file: &str, text: &str) -> Vec<Test> {
     let Some((folder, target, modules)) = place(file) else { return Vec::new() };
-    let rows = folder == "tests" && ["lab", "cni"].contains(&target.as_str());
+    let rows = folder == "tests" && ["lab", "networks", "cni"].contains(&target.as_str());
     if file == EXPECTATIONS {
         let numbers: BTreeSet<u16> = text.lines().flat_map(|line| numbers(line.trim_start())).collect();
         let test = |number: u16| Test {

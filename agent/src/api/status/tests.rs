@@ -43,6 +43,8 @@ fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
         uptime,
         now,
         nat_ports: (1024, 29_999),
+        routing: Routing::Vxlan { id: 1, port: 4789 },
+        ways: &[],
         repairs: &[],
         tracing: 1,
     };
@@ -59,6 +61,8 @@ fn line<'a>(lines: &'a [(String, State, String)], name: &str) -> (State, &'a str
 fn every_subsystem_has_a_line() {
     let lines = subsystems(&SyncState::default());
     assert_eq!(line(&lines, "agent"), (State::Ok, "up 2h, tracing for 1 reader"));
+    let tunnels = "tunnels to 0 other nodes (VXLAN 1, UDP port 4789)";
+    assert_eq!(line(&lines, "network"), (State::Ok, tunnels));
     assert_eq!(line(&lines, "programs"), (State::Ok, "1 loaded, 2 attachments"));
     assert_eq!(line(&lines, "drops").1, "1 dropped, 3 rejected, most often no-backend (3)");
     assert_eq!(line(&lines, "pods"), (State::Ok, "0 on this node, 0 ready"));
