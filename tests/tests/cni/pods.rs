@@ -25,6 +25,7 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     ("a_pod_may_be_stopped_twice", |world| stop_twice(world).boxed()),
     // S80
     ("a_host_port_that_a_runtime_passes_on_leads_to_its_pod", |world| host_port(world).boxed()),
+    ("the_annotations_of_bandwidth_limit_a_pod_at_both_ends", |world| limits(world).boxed()),
     // S118, S126
     ("fifty_pods_started_at_once_have_addresses_of_their_own_and_reach_a_service", |w| fifty(w).boxed()),
 ];
@@ -103,6 +104,24 @@ async fn host_port(world: &World) -> anyhow::Result<()> {
         let refused = |reply: &std::io::Result<_>| matches!(reply, Ok(Err(Failure::Refused)));
         eventually("the port leads nowhere", ask, refused).await?.ok();
     }
+    Ok(())
+}
+
+/// What passes is measured in the lab's suite; here it counts what the runtime makes of the annotations.
+async fn limits(world: &World) -> anyhow::Result<()> {
+    let annotation = |way: &str, rate: &str| (format!("kubernetes.io/{way}-bandwidth"), rate.to_owned());
+    let annotations = vec![annotation("ingress", "20M"), annotation("egress", "30M")];
+    let pod = Pod { annotations, ..wanted(world, NODES[0], "limits") };
+    let pod = OwnPod::start_as(world.cri(NODES[0]).await?, &pod).await?;
+    let (received, sent) =
+        (world.run(NODES[0], "tc qdisc show")?, pod.run("/usr/sbin/tc qdisc show dev eth0").await?);
+    for (queues, rate) in [(&received, "rate 20Mbit burst 64Kb"), (&sent, "rate 30Mbit burst 64Kb")] {
+        ensure!(queues.contains("tbf") && queues.contains(rate), "{rate}: {queues}");
+    }
+    let name = pod.name("tcp", service(false)).await;
+    ensure!(name.starts_with("web-"), "the Service: {name}");
+    pod.end().await?;
+    ensure!(!world.run(NODES[0], "tc qdisc show")?.contains("tbf"), "a limit is left");
     Ok(())
 }
 
