@@ -1,9 +1,12 @@
-//! A real container runtime on a node: containerd, inside the node's network namespace, spoken to as a kubelet does.
+//! Real container runtimes on a node, inside its network namespace: containerd, spoken to as a kubelet does, and podman.
 
 mod containerd;
 mod cri;
 mod image;
+mod network;
 pub mod plugin;
+mod podman;
 
 pub use containerd::{CHAINED, Containerd, FAILING, MissingError};
 pub use cri::{Cri, Error, Exec, Pod, Port, Program};
+pub use podman::Podman;

@@ -17,6 +17,13 @@ pub(crate) fn build(release: bool) -> Result<()> {
     sh::run(&mut cargo)
 }
 
+/// Builds the binaries of these packages alone, optimised.
+pub(crate) fn build_release_of(packages: &[&str]) -> Result<()> {
+    let mut cargo = sh::cargo();
+    cargo.args(["build", "--release"]).args(packages.iter().flat_map(|package| ["--package", package]));
+    sh::run(&mut cargo)
+}
+
 /// Where the binaries are: beside this program's own profile folder.
 pub(crate) fn folder(release: bool) -> Result<PathBuf> {
     let own = std::env::current_exe().context("this program's own path is unknown")?;

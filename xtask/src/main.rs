@@ -75,13 +75,13 @@ enum Task {
     /// Run the kernel tests on Linux 6.1, in a virtual machine
     #[command(subcommand)]
     Vm(Vm),
-    /// Measure what one packet costs in each kernel program (needs root)
+    /// Measure what one packet costs in each kernel program, or how long a CNI plugin takes to add a pod (needs root)
     #[command(disable_help_flag = true)]
     Bench {
-        /// What to measure: packet
-        #[arg(value_parser = ["packet"])]
+        /// What to measure: packet or cni
+        #[arg(value_parser = ["packet", "cni"])]
         what: String,
-        /// Passed on: see `./x bench packet --help`
+        /// Passed on: see `./x bench packet --help` and `./x bench cni --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -119,15 +119,28 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo { args } => lab(Some("demo"), args)?,
         Task::Lab { args } => lab(None, args)?,
         Task::Vm(Vm::Test) => return vm::test(),
-        Task::Bench { args, .. } => {
-            setup::toolchain()?;
-            let example =
-                ["run", "--quiet", "--package", "fairway-datapath", "--example", "packet_cost", "--"];
-            sh::exec(sh::cargo().args(example).args(args))?;
-        }
+        Task::Bench { what, args } => bench(&what, args)?,
         Task::Clean => binaries::clean()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes the program that measures.
+fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
+    setup::toolchain()?;
+    let mut cargo = sh::cargo();
+    let (package, example) = match what {
+        "packet" => ("fairway-datapath", "packet_cost"),
+        _ => {
+            setup::plugins()?;
+            binaries::build(false)?;
+            // The rest of the lab is not measured.
+            binaries::build_release_of(&["fairway-agent", "fairway-cni"])?;
+            cargo.env("FAIRWAY_LAB_PROGRAMS", binaries::folder(true)?);
+            ("fairway-tests", "add_latency")
+        }
+    };
+    sh::exec(cargo.args(["run", "--quiet", "--package", package, "--example", example, "--"]).args(args))
 }
 
 /// Becomes `fairway-lab`, whose exit code is then this program's.

@@ -14,6 +14,19 @@ pub(crate) fn containerd() -> Result<()> {
     )
 }
 
+/// Installs the other runtime that calls plugins.
+pub(crate) fn podman() -> Result<()> {
+    apt::install(&["podman"], "its containers are on Fairway's network, inside the lab's namespaces")
+}
+
+/// Installs the plugins that Fairway's is measured beside.
+pub(crate) fn plugins() -> Result<()> {
+    apt::install(
+        &["containernetworking-plugins"],
+        "its `ptp` and `host-local` are measured beside fairway-cni",
+    )
+}
+
 /// Makes sure that the kernel programs can be compiled. Touches nothing, network included, when they can.
 pub(crate) fn toolchain() -> Result<()> {
     if bpf::detect().is_err_and(|missing| missing.contains(&Missing::Compiler)) {

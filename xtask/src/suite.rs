@@ -58,7 +58,8 @@ pub(crate) struct Cells {
     /// Of the lab and the matrix: how packets reach other nodes' pods
     #[arg(long, value_parser = ["native", "vxlan"])]
     routing: Option<String>,
-    /// All cells of the matrix, instead of those that differ from one another the most
+    /// All cells of the matrix, instead of those that differ from one another the most; of the suite `cni`, the long random
+    /// sequence
     #[arg(long)]
     full: bool,
 }
@@ -200,15 +201,17 @@ fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
     let name = cells.name_of(suite);
     sh::say(format_args!("suite {name}"));
     if suite == Suite::Cni
-        && let Err(error) = setup::containerd()
+        && let Err(error) = setup::containerd().and_then(|()| setup::podman())
     {
         sh::say(format_args!("suite {name} cannot run: {error:#}"));
         return Ok(Tally { failed: 1, ..Tally::default() });
     }
     let mut cargo = sh::cargo();
     cargo.args(["test", "--no-fail-fast"]).args(suite.cargo_args());
-    if suite == Suite::Matrix {
-        cargo.args(cells.args());
+    match suite {
+        Suite::Matrix => drop(cargo.args(cells.args())),
+        Suite::Cni if cells.full => drop(cargo.args(["--", "--full"])),
+        _ => {}
     }
     let mut output = Output::default();
     let (mut tally, success) = read(&mut cargo, |line| !output.line(line) || suite.needs_root())?;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::lock;
-use crate::lab::{ProcessState, State, command};
+use crate::lab::{ProcessState, Runtime, State, command};
 use crate::runtime::Containerd;
 
 /// What the name of a node's container runtime starts with; the rest is the node's.
@@ -131,6 +131,9 @@ impl Processes {
         }
         for range in state.plan.service_cidrs() {
             command.arg("--service-cidr").arg(range.to_string());
+        }
+        if state.runtime == Runtime::Containerd {
+            command.arg("--cni-conf").arg(Containerd::of(state, node).network_file());
         }
         self.spawn(node, command)
     }

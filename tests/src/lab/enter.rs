@@ -47,17 +47,21 @@ pub fn command(place: &Place, program: impl Into<OsString>) -> io::Result<Comman
     Ok(command)
 }
 
+/// A directory whose programs are taken instead of the build's: release builds of some, to measure.
+const INSTEAD: &str = "FAIRWAY_LAB_PROGRAMS";
+
 /// PATH with the build's programs first.
 pub(crate) fn search_path() -> io::Result<OsString> {
     let standard = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let all = std::iter::once(binaries()?).chain(standard.into_iter().map(PathBuf::from));
+    let instead = env::var_os(INSTEAD).map(PathBuf::from);
+    let all = instead.into_iter().chain([binaries()?]).chain(standard.into_iter().map(PathBuf::from));
     env::join_paths(all).map_err(io::Error::other)
 }
 
-/// The directory of the build's programs: that of this executable, or the one above for a test's.
+/// The directory of the build's programs: that of this executable, or the one above for a test's or an example's.
 pub(crate) fn binaries() -> io::Result<PathBuf> {
     let own = env::current_exe()?;
     let directory = own.parent().ok_or_else(|| io::Error::other("the executable has no directory"))?;
-    let is_test = directory.file_name().is_some_and(|name| name == "deps");
-    Ok(if is_test { directory.parent().unwrap_or(directory) } else { directory }.to_owned())
+    let is_below = directory.file_name().is_some_and(|name| name == "deps" || name == "examples");
+    Ok(if is_below { directory.parent().unwrap_or(directory) } else { directory }.to_owned())
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
+use serde_json::Value;
 
 use super::{Runtime, State, cgroup};
 
@@ -50,15 +51,31 @@ fn remove_shim_sockets(state: &State) {
     remove_if_empty(&["/run/containerd/s", "/run/containerd"]);
 }
 
-/// What plugins said is kept in one place for all runtimes of a machine. A namespace's path tells whose it is.
+/// What plugins said is kept in one place for all runtimes of a machine. A namespace's path, or the network, tells whose
+/// it is.
 fn remove_results(state: &State) {
     let own = format!("{}/", state.directory().display());
     for file in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
-        if fs::read_to_string(file.path()).is_ok_and(|result| result.contains(&own)) {
+        let Ok(text) = fs::read_to_string(file.path()) else { continue };
+        let result: Value = serde_json::from_str(&text).unwrap_or_default();
+        let of_podman = result["networkName"] == state.podman_network();
+        if of_podman {
+            // podman's namespaces are among all others of the machine.
+            result["result"]["interfaces"].as_array().into_iter().flatten().for_each(remove_namespace);
+        }
+        if of_podman || text.contains(&own) {
             fs::remove_file(file.path()).ok();
         }
     }
     remove_if_empty(&["/var/lib/cni/results", "/var/lib/cni"]);
+}
+
+fn remove_namespace(interface: &Value) {
+    let path = Path::new(interface["sandbox"].as_str().unwrap_or_default());
+    if path.starts_with("/run/netns") {
+        umount2(path, MntFlags::MNT_DETACH).ok();
+        fs::remove_file(path).ok();
+    }
 }
 
 /// What others have there keeps a directory.

@@ -190,6 +190,12 @@ impl State {
         }
     }
 
+    /// What the network of podman's containers is called.
+    #[must_use]
+    pub fn podman_network(&self) -> String {
+        format!("{}podman", self.prefix())
+    }
+
     /// The cgroup below which a container runtime makes those of a pod's containers. It is another than the pod's place,
     /// since no process may be in a cgroup above theirs.
     #[must_use]

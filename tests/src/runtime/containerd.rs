@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -10,16 +9,13 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::image;
-use crate::lab::{State, binaries};
+use super::{image, network};
+use crate::lab::State;
 
 /// The runtime handler of pods whose network is Fairway's with Debian's plugins behind it.
 pub const CHAINED: &str = "chained";
 /// The same with a plugin behind it that fails.
 pub const FAILING: &str = "failing";
-
-/// Where Debian puts CNI plugins.
-const PLUGINS: &str = "/usr/lib/cni";
 
 /// Something that containerd needs is not on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +31,15 @@ pub struct MissingError {
 #[derive(Clone, Debug)]
 pub struct Containerd {
     directory: PathBuf,
-    agent_socket: PathBuf,
-    deletions: PathBuf,
+    /// Fairway's plugin in a network configuration.
+    own: Value,
 }
 
 impl Containerd {
     /// That of the node `node`, which need not run.
     #[must_use]
     pub fn of(state: &State, node: &str) -> Self {
-        Self {
-            directory: state.directory().join(node).join("containerd"),
-            agent_socket: state.agent_socket(node),
-            deletions: state.deletions(node),
-        }
+        Self { directory: state.directory().join(node).join("containerd"), own: network::own(state, node) }
     }
 
     /// Whether all that it needs is on this machine.
@@ -72,26 +64,27 @@ impl Containerd {
         self.directory.join("containerd.sock")
     }
 
+    /// Where it looks for the network of its pods, which the node's agent writes.
+    #[must_use]
+    pub fn network_file(&self) -> PathBuf {
+        self.directory.join("cni/net.d/10-fairway.conflist")
+    }
+
     /// Writes its files, and returns the program with its arguments.
     ///
     /// # Errors
     /// The files cannot be written.
     pub fn prepare(&self) -> io::Result<Vec<String>> {
-        let plugins = self.directory.join("cni/bin");
-        fs::create_dir_all(&plugins)?;
-        let debian = fs::read_dir(PLUGINS)?.filter_map(|entry| Some(entry.ok()?.path()));
-        for plugin in debian.chain([binaries()?.join("fairway-cni")]) {
-            link(&plugin, &plugins.join(plugin.file_name().unwrap_or_default()))?;
-        }
-        self.write("cni/net.d/10-fairway.conflist", &self.network(true, &[]).to_string())?;
+        network::link_plugins(&self.directory.join("cni/bin"))?;
+        fs::create_dir_all(self.network_file().parent().unwrap_or(&self.directory))?;
         let chain = [
             json!({ "type": "portmap", "capabilities": { "portMappings": true } }),
             json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }),
             json!({ "type": "tuning", "sysctl": { "net.ipv4.conf.eth0.arp_filter": "1" } }),
         ];
-        self.write(&format!("cni/{CHAINED}/10-fairway.conflist"), &self.network(false, &chain).to_string())?;
+        self.write(&format!("cni/{CHAINED}/10-fairway.conflist"), &self.network(&chain).to_string())?;
         let fails = [json!({ "type": "tuning", "sysctl": { "net.ipv4.conf.eth0.no_such": "1" } })];
-        self.write(&format!("cni/{FAILING}/10-fairway.conflist"), &self.network(false, &fails).to_string())?;
+        self.write(&format!("cni/{FAILING}/10-fairway.conflist"), &self.network(&fails).to_string())?;
         self.write("config.toml", &self.config())?;
         let config = self.directory.join("config.toml").display().to_string();
         Ok(vec!["containerd".into(), "--config".into(), config])
@@ -103,16 +96,9 @@ impl Containerd {
         fs::write(path, text)
     }
 
-    /// Fairway's network, with other plugins behind it. What it is not `able` to do is left to those.
-    fn network(&self, able: bool, behind: &[Value]) -> Value {
-        let capabilities = json!({ "portMappings": able, "bandwidth": able });
-        let own = json!({
-            "type": "fairway-cni",
-            "socket": self.agent_socket,
-            "deletions": self.deletions,
-            "capabilities": capabilities,
-        });
-        let plugins: Vec<&Value> = std::iter::once(&own).chain(behind).collect();
+    /// Fairway's network, with other plugins behind it.
+    fn network(&self, behind: &[Value]) -> Value {
+        let plugins: Vec<&Value> = std::iter::once(&self.own).chain(behind).collect();
         json!({ "cniVersion": "1.0.0", "name": "fairway", "plugins": plugins })
     }
 
@@ -185,12 +171,5 @@ snapshotter = "native"
             }
         }
         Ok(())
-    }
-}
-
-fn link(target: &Path, name: &Path) -> io::Result<()> {
-    match symlink(target, name) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }

@@ -34,6 +34,12 @@ pub(crate) fn mounts() -> Vec<PathBuf> {
     paths.filter(|path| path.is_dir() && !path.is_symlink()).collect()
 }
 
+/// Puts what is in the image [`ROOT`] into a directory.
+pub(super) fn lay_out(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    tar::Archive::new(root()?.as_slice()).unpack(directory)
+}
+
 fn pause() -> io::Result<Vec<u8>> {
     let program = fs::read(BUSYBOX).map_err(|error| {
         io::Error::new(error.kind(), format!("`{BUSYBOX}` ({error}): install busybox-static"))

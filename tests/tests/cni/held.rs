@@ -33,15 +33,40 @@ impl Held {
         for entry in json(lab, node, "fairway --from kernel endpoint list -o json")? {
             held.entries.extend(addresses(&entry));
         }
-        for device in json(lab, node, "ip -j link show")? {
-            held.devices.extend(device["ifname"].as_str().filter(|name| is_pods(name)).map(String::from));
-        }
+        held.devices = Self::devices(lab, node)?;
         for words in ["ip -j -4 route show", "ip -j -6 route show"] {
             let routes = json(lab, node, words)?.into_iter();
             let routes = routes.filter(|route| route["dev"].as_str().is_some_and(is_pods));
             held.routes.extend(routes.filter_map(|route| route["dst"].as_str()?.parse::<IpAddr>().ok()));
         }
         Ok(held)
+    }
+
+    /// Devices of pods, on the node's side.
+    pub(crate) fn devices(lab: &Lab, node: &str) -> anyhow::Result<BTreeSet<String>> {
+        let all = json(lab, node, "ip -j link show")?;
+        let names = all.iter().filter_map(|device| device["ifname"].as_str());
+        Ok(names.filter(|name| is_pods(name)).map(String::from).collect())
+    }
+
+    /// What stands against `pods`, container and addresses, being all pods of the node; nothing when they are.
+    pub(crate) fn differs_from(&self, pods: &BTreeSet<(String, IpAddr)>) -> Vec<String> {
+        let addresses: BTreeSet<IpAddr> = pods.iter().map(|(_, address)| *address).collect();
+        let containers = pods.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len();
+        let mut wrong = Vec::new();
+        if self.listed != *pods {
+            wrong.push(format!("the agent lists {:?}", self.listed));
+        }
+        if self.devices.len() != containers {
+            wrong.push(format!("{} devices for {containers} pods: {:?}", self.devices.len(), self.devices));
+        }
+        if self.routes != addresses {
+            wrong.push(format!("routes lead to {:?}", self.routes));
+        }
+        if self.entries != addresses {
+            wrong.push(format!("the data path delivers to {:?}", self.entries));
+        }
+        wrong
     }
 }
 

@@ -4,8 +4,10 @@
 //! name contains all words; `--list` prints the names.
 
 mod chained;
+mod chaos;
 mod held;
 mod own;
+mod podman;
 mod pods;
 mod restarts;
 mod world;
@@ -14,10 +16,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use fairway_tests::trial::{Tally, Trial};
-use world::World;
+use world::{Choice, World};
 
 /// All tables, in the order in which they run.
-const ROOMS: [&[Trial<World>]; 3] = [pods::TRIALS, chained::TRIALS, restarts::TRIALS];
+const ROOMS: [&[Trial<World>]; 4] = [pods::TRIALS, chained::TRIALS, podman::TRIALS, restarts::TRIALS];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,9 +31,17 @@ fn main() -> ExitCode {
         eprintln!("the cni suite needs root for network namespaces: run it as root, or with sudo");
         return ExitCode::FAILURE;
     }
-    let words = arguments.into_iter().filter(|word| !word.starts_with('-')).collect();
+    let seed = arguments.iter().skip_while(|word| *word != "--seed").nth(1).cloned();
+    let choice = Choice {
+        full: arguments.iter().any(|word| word == "--full"),
+        seed: seed.as_deref().and_then(|seed| seed.parse().ok()),
+    };
+    let words = arguments.into_iter().filter(|word| !word.starts_with('-') && seed.as_ref() != Some(word));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(words))) {
+    match runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(choice, words.collect())))
+    {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -40,9 +50,9 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(words: Vec<String>) -> anyhow::Result<ExitCode> {
+async fn run(choice: Choice, words: Vec<String>) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let world = World::up().await?;
+    let world = World::up(choice).await?;
     println!("a lab with a containerd on each node up in {:.1?}", start.elapsed());
     let mut tally = Tally::new(words);
     for room in ROOMS {

@@ -31,13 +31,23 @@ pub(crate) fn service(v6: bool) -> (IpAddr, u16) {
     (address.parse().expect("it is an address"), 80)
 }
 
+/// How the random sequence is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choice {
+    /// Long.
+    pub(crate) full: bool,
+    /// The sequence that failed before.
+    pub(crate) seed: Option<u64>,
+}
+
 /// A lab whose pods are made by containerd.
 pub(crate) struct World {
     pub(crate) lab: Running,
+    pub(crate) choice: Choice,
 }
 
 impl World {
-    pub(crate) async fn up() -> anyhow::Result<Self> {
+    pub(crate) async fn up(choice: Choice) -> anyhow::Result<Self> {
         let id = format!("cni-{}", std::process::id());
         let mut state = State::new(&id, Path::new(""), 2, Families::Dual, SocketLb::All);
         state.runtime = Runtime::Containerd;
@@ -46,7 +56,7 @@ impl World {
         let lab = Running::new(lab);
         let pods = NODES.map(|node| server(&format!("web-{node}"), node));
         lab.manifests().apply_text(&(MANIFESTS.to_owned() + &pods.concat()))?;
-        let world = Self { lab };
+        let world = Self { lab, choice };
         world.wait_ready().await?;
         Ok(world)
     }
