@@ -46,16 +46,12 @@ impl Netlink {
     }
 
     /// Deletes the device if it is there and Fairway's; routes go with it.
-    pub(crate) async fn delete_tunnel(&self) -> Result<bool, Error> {
-        let ours = self.expect_tunnel().await?;
-        if ours {
-            self.delete_link(TUNNEL).await?;
-        }
-        Ok(ours)
+    pub(crate) async fn delete_tunnel(&self) -> Result<(), Error> {
+        if self.has_tunnel().await? { self.delete_link(TUNNEL).await } else { Ok(()) }
     }
 
     /// Whether the device is there, and Fairway's.
-    pub(crate) async fn expect_tunnel(&self) -> Result<bool, Error> {
+    pub(crate) async fn has_tunnel(&self) -> Result<bool, Error> {
         Ok(self.link(TUNNEL).await?.is_some_and(|link| link.mac == TUNNEL_MAC))
     }
 

@@ -4,7 +4,7 @@ use fairway_datapath::Datapath;
 
 use super::{Error, conflist, host, lock};
 use crate::config::Config;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, TUNNEL};
 use crate::pods;
 
 /// What [`cleanup`] is told.
@@ -28,7 +28,10 @@ pub async fn cleanup(config: &Config, options: Cleanup) -> Result<(), Error> {
     let word = if options.dry_run { "would remove" } else { "removed" };
     let pins = Datapath::pinned(&config.bpf_root)?;
     let routes = netlink.own_routes(options.pods).await?;
-    let devices = if options.pods { pods::devices(&config.state_dir)? } else { Vec::new() };
+    let mut devices = if options.pods { pods::devices(&config.state_dir)? } else { Vec::new() };
+    if netlink.has_tunnel().await? {
+        devices.push(TUNNEL.to_owned());
+    }
     let conflist = config.cni_conf.as_deref().filter(|path| conflist::is_ours(path));
     let mut filters = Vec::new();
     if !options.dry_run {

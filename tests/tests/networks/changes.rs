@@ -15,6 +15,7 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     ("ways_to_a_node_go_and_come_with_it_and_others_stay", |world| leaves(world).boxed()),
     ("a_route_that_somebody_removes_comes_back_and_foreign_ones_stay", |world| routes(world).boxed()),
     ("a_cluster_changes_its_routing_node_by_node", |world| changes_routing(world).boxed()),
+    ("a_node_that_is_cleaned_up_has_nothing_of_fairway", |world| cleaned_up(world).boxed()),
 ];
 
 impl World {
@@ -108,5 +109,31 @@ async fn changes_routing(world: &World) -> anyhow::Result<()> {
         let tunnels = world.run(node, "ip link")?.contains("fw-vxlan");
         ensure!(tunnels == (to == VXLAN), "{node}: routing is {to}, tunnels: {tunnels}");
     }
+    Ok(())
+}
+
+async fn cleaned_up(world: &World) -> anyhow::Result<()> {
+    let (node, state) = ("node3", &world.lab.state);
+    world.lab.stop(node, false)?;
+    let (own, pins) = (state.directory().join(node).join("state"), state.pins(Some(node)));
+    let command = |more: &str| {
+        let words = format!(
+            "fairway-agent cleanup --pods {more}--state-dir {} --bpf-root {}",
+            own.display(),
+            pins.display()
+        );
+        world.run(node, &words)
+    };
+    let said = command("--dry-run ")?;
+    ensure!(world.routes(node)?.contains("proto 250"), "a dry run has removed something");
+    let device = "device fw";
+    ensure!(said.contains(device) && said.contains("route") && said.contains("pin"), "it would: {said}");
+    command("")?;
+    let links = world.run(node, "ip -o link")?;
+    ensure!(!links.contains(": fw"), "devices are left: {links}");
+    let routes = world.routes(node)?;
+    ensure!(!routes.contains("proto 250"), "routes are left: {routes}");
+    ensure!(!pins.exists(), "pins are left in {}", pins.display());
+    command("")?;
     Ok(())
 }
