@@ -75,7 +75,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let netlink = Netlink::connect()?;
     let network = Network::detect(&config, &netlink).await?;
     let inside = tunnel::mtu(network.mtu(), &network.sources());
-    let tunnel = tunnel::ensure(&config, &netlink, inside).await?;
+    let (tunnel, _) = tunnel::ensure(&config, &netlink, inside, None).await?;
     let mtu = Mtu { device: network.mtu(), route: tunnel.is_some().then_some(inside) };
     let datapath = open(&config, &network, tunnel).await?;
     let pods = open_pods(&config, mtu, &netlink, &datapath).await?;

@@ -12,15 +12,27 @@ pub(crate) const TUNNEL: &str = "fw-vxlan";
 
 impl Netlink {
     /// The tunnels' device, made if it is missing or of another shape, with this port and largest packet. Each of its
-    /// packets says where it goes; nobody there asks by ARP or ND.
-    pub(crate) async fn put_tunnel(&self, port: u16, mtu: u32) -> Result<Link, Error> {
-        match self.tunnel().await? {
-            Some(message) if is_of(&message, port) => {}
-            Some(_) => {
+    /// packets says where it goes; nobody there asks by ARP or ND. A new one gets `index`, which programs know, if that
+    /// is free. True: it was made.
+    pub(crate) async fn put_tunnel(
+        &self,
+        port: u16,
+        mtu: u32,
+        index: Option<u32>,
+    ) -> Result<(Link, bool), Error> {
+        let present = self.tunnel().await?;
+        let made = !present.as_ref().is_some_and(|message| is_of(message, port));
+        if made {
+            if present.is_some() {
                 self.delete_link(TUNNEL).await?;
-                self.add_tunnel(port, mtu).await?;
             }
-            None => self.add_tunnel(port, mtu).await?,
+            let again = match index {
+                Some(index) => self.add_tunnel(port, mtu, index).await.is_ok(),
+                None => false,
+            };
+            if !again {
+                self.add_tunnel(port, mtu, 0).await?;
+            }
         }
         let mut link = self.expect_link(TUNNEL).await?;
         if link.mtu != mtu || !link.up {
@@ -29,11 +41,12 @@ impl Netlink {
             set.await.map_err(Error::refused("setting up the device", TUNNEL))?;
             (link.mtu, link.up) = (mtu, true);
         }
-        Ok(link)
+        Ok((link, made))
     }
 
-    async fn add_tunnel(&self, port: u16, mtu: u32) -> Result<(), Error> {
-        let message = LinkVxlan::new(TUNNEL, 0)
+    /// `index` 0: any.
+    async fn add_tunnel(&self, port: u16, mtu: u32, index: u32) -> Result<(), Error> {
+        let mut message = LinkVxlan::new(TUNNEL, 0)
             .collect_metadata(true)
             .learning(false)
             .port(port)
@@ -41,6 +54,7 @@ impl Netlink {
             .mtu(mtu)
             .arp(false)
             .build();
+        message.header.index = index;
         let add = self.handle.link().add(message).execute();
         add.await.map_err(Error::refused("adding the device of tunnels", TUNNEL))
     }

@@ -131,8 +131,8 @@ async fn keep_tunnel(
     device: &mut Option<TunnelDevice>,
 ) -> Result<(), Error> {
     let mtu = tunnel::mtu(underlay, &own.addresses);
-    let present = tunnel::ensure(&shared.config, &shared.netlink, mtu).await?;
-    if present == *device {
+    let (present, made) = tunnel::ensure(&shared.config, &shared.netlink, mtu, *device).await?;
+    if !made {
         return Ok(());
     }
     info!(device = TUNNEL, "the device of tunnels was made again");

@@ -19,17 +19,21 @@ pub(super) fn mtu(underlay: u32, addresses: &[IpAddr]) -> u32 {
     underlay.saturating_sub(overhead(!addresses.iter().any(IpAddr::is_ipv4)))
 }
 
-/// Makes the device of tunnels, or removes it where there are none.
+/// Makes the device of tunnels if it is not there, or removes it where there are none. `before`: what it was. True: it was
+/// made.
 pub(super) async fn ensure(
     config: &Config,
     netlink: &Netlink,
     mtu: u32,
-) -> Result<Option<TunnelDevice>, Error> {
+    before: Option<TunnelDevice>,
+) -> Result<(Option<TunnelDevice>, bool), Error> {
     let Routing::Vxlan { id, port } = config.routing else {
         netlink.delete_tunnel().await?;
-        return Ok(None);
+        return Ok((None, false));
     };
-    let link = netlink.put_tunnel(port, mtu).await.map_err(|source| Error::NoTunnel { port, source })?;
+    let index = before.map(|device| device.ifindex);
+    let put = netlink.put_tunnel(port, mtu, index).await;
+    let (link, made) = put.map_err(|source| Error::NoTunnel { port, source })?;
     pods::of_node_device(&link.name, true)?;
-    Ok(Some(TunnelDevice { ifindex: link.index, id, port }))
+    Ok((Some(TunnelDevice { ifindex: link.index, id, port }), made))
 }
