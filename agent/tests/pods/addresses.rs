@@ -109,3 +109,17 @@ fn an_address_of_a_lost_state_can_be_released_by_force() {
     });
     assert_eq!(node_devices(&world), 0);
 }
+
+#[test]
+fn a_node_without_ranges_waits_for_them() {
+    // S125
+    let (world, fake, directory) = (World::new(), Fake::new(), tempfile::tempdir().unwrap());
+    world.on_node(async || {
+        let pods = open(directory.path(), &fake, &[]).await;
+        let mut waits = std::pin::pin!(pods.have_ranges());
+        assert!(futures::poll!(&mut waits).is_pending());
+        pods.set_cidrs(vec!["10.99.1.0/24".parse().unwrap()]);
+        waits.await;
+        pods.ready().await.unwrap();
+    });
+}
