@@ -55,7 +55,7 @@ pub(crate) struct Cells {
     /// Who serves the cells of the matrix
     #[arg(long, value_enum, default_value_t)]
     peer: Peer,
-    /// Of the lab and the matrix: how packets reach other nodes' pods
+    /// Of the matrix: how packets reach other nodes' pods
     #[arg(long, value_parser = ["native", "vxlan"])]
     routing: Option<String>,
     /// All cells of the matrix, instead of those that differ from one another the most; of the suite `cni`, the long random
@@ -90,10 +90,19 @@ impl Cells {
         Self { peer: Peer::Nftables, proto: Some("tcp".into()), ..Self::default() }
     }
 
+    /// The short form of the matrix with tunnels between the nodes.
+    fn short_tunnels() -> Self {
+        Self { routing: Some("vxlan".into()), proto: Some("tcp".into()), ..Self::default() }
+    }
+
     /// What the suite is called in messages.
     fn name_of(&self, suite: Suite) -> String {
-        let is_peer = suite == Suite::Matrix && self.peer == Peer::Nftables;
-        suite.name().to_owned() + if is_peer { " (peer nftables)" } else { "" }
+        let of = match (suite, self.peer, &self.routing) {
+            (Suite::Matrix, Peer::Nftables, _) => " (peer nftables)".into(),
+            (Suite::Matrix, _, Some(routing)) => format!(" ({routing})"),
+            _ => String::new(),
+        };
+        suite.name().to_owned() + &of
     }
 
     /// Installs what a peer is made of.
@@ -173,6 +182,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     binaries::build(false)?;
     let mut runs: Vec<(Suite, Cells)> = suites.iter().map(|suite| (*suite, cells.clone())).collect();
     if all && cells.peer == Peer::Fairway {
+        runs.push((Suite::Matrix, Cells::short_tunnels()));
         let peer = Cells::short_peer();
         match peer.install() {
             Ok(()) => runs.push((Suite::Matrix, peer)),
