@@ -172,11 +172,10 @@ impl Facts<'_> {
     fn network(&self) -> Line {
         let nodes = &self.state.cluster.nodes;
         let others = nodes.keys().filter(|name| **name != self.state.node.name).count();
+        let others = if others == 1 { "1 other node".to_owned() } else { format!("{others} other nodes") };
         let ways = match self.routing {
-            Routing::Native => format!("routes to {others} other nodes' pods"),
-            Routing::Vxlan { id, port } => {
-                format!("tunnels to {others} other nodes (VXLAN {id}, UDP port {port})")
-            }
+            Routing::Native => format!("routes to the pods of {others}"),
+            Routing::Vxlan { id, port } => format!("tunnels to {others} (VXLAN {id}, UDP port {port})"),
         };
         match first_of(self.ways) {
             Some(problem) => (State::Warning, format!("{ways}; {problem}")),

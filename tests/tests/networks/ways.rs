@@ -16,7 +16,7 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
 ];
 
 /// A short exchange, a long one, and datagrams up to more than twenty fragments.
-const SHAPES: [(Kind, usize); 6] = [
+pub(crate) const SHAPES: [(Kind, usize); 6] = [
     (Kind::Tcp, 1),
     (Kind::Tcp, 5_000_000),
     (Kind::Udp, 1),
