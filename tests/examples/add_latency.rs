@@ -5,12 +5,15 @@ mod plugin;
 #[path = "add_latency/report.rs"]
 mod report;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use fairway_tests::eventually_within;
 use fairway_tests::lab::{Families, Netns, Owner, Running, SocketLb, State, command, up};
+use fairway_tests::traffic::http_status;
 use futures::future::try_join_all;
 
 use plugin::Plugin;
@@ -68,6 +71,12 @@ fn in_a_lab() -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(state: &State, arguments: &Arguments) -> anyhow::Result<Vec<Row>> {
+    let page = (Ipv4Addr::LOCALHOST, 10256).into();
+    let ready =
+        || async { http_status(page, "/readyz", Duration::from_secs(1)).map_err(|error| error.to_string()) };
+    eventually_within(Duration::from_secs(60), "the agent is ready", ready, |status| *status == Ok(200))
+        .await?
+        .ok();
     let plugins = [Plugin::fairway(state)?, Plugin::ptp(state)];
     let parallel = [1, arguments.parallel];
     let mut rows = Vec::new();
