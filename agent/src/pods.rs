@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fairway_proto::control::PodStatus;
+use fairway_proto::model::ObjectName;
 use fairway_proto::node::{
     AddRequest, AddResponse, AddressDifference, CheckRequest, CollectRequest, DeleteRequest,
     ListAddressesResponse, ReleaseAddressRequest, ReleaseAddressResponse, SetStatusRequest,
@@ -38,7 +39,7 @@ pub use service::{CNI_CODE, service};
 pub(crate) use sysctl::of_node_device;
 
 use crate::netlink::Netlink;
-use crate::resolve::HostPorts;
+use crate::resolve::{HostPort, HostPorts};
 use force::Force;
 
 /// Name of the directory, inside the state directory, where the plugin leaves deletions while no agent answers.
@@ -195,6 +196,13 @@ impl Pods {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Vec<PodStatus>> {
         self.force.ledger.statuses.subscribe()
+    }
+
+    /// The node's ports that lead to a pod, under the name that they have in [`Self::host_ports`]; none: it has none.
+    fn host_ports_of(&self, container_id: &str, interface: &str) -> Option<(ObjectName, Arc<[HostPort]>)> {
+        let name = host_ports::name(&self.force.find(container_id, interface)?);
+        let ports = self.force.ledger.host_ports.borrow().get(&name)?.clone();
+        Some((name, ports))
     }
 
     /// The node's ports that lead to its pods, now and after each change.

@@ -81,6 +81,8 @@ pub struct SyncState {
     pub usage: Usage,
     /// Where `cluster` came from.
     pub origin: Origin,
+    /// The ports that lead to this node's pods, as the tables serve them.
+    pub host_ports: HostPorts,
     /// The version of the cluster's state that the tables hold as a whole.
     pub applied: Option<Version>,
     /// When the tables were last brought up to date.

@@ -7,7 +7,7 @@ use crate::args::{self, Format, Global, IpamCommand};
 use crate::error::{Error, exit};
 use crate::list::{AddressRange, AllocatedAddress};
 use crate::output::{Object, Output, text};
-use crate::run::{print, select};
+use crate::run::select;
 use crate::source::Agent;
 
 /// Runs a verb of `ipam`; returns the exit code.
@@ -19,9 +19,9 @@ pub(crate) async fn run(global: &Global, command: &IpamCommand, output: &Output)
     match command {
         IpamCommand::List => list(global, output, agent.addresses().await?)?,
         IpamCommand::Check => {
-            let differences = agent.check_addresses().await?;
+            let differences = select(global, agent.check_addresses().await?);
             let found = !differences.is_empty();
-            print(global, output, differences)?;
+            output.write(&output.list(&differences)?)?;
             return Ok(if found { exit::NEGATIVE } else { 0 });
         }
         IpamCommand::Release { address, force } => {

@@ -112,11 +112,14 @@ impl Netlink {
 
     /// Sets the route to a pod of this node.
     pub(crate) async fn put_pod_route(&self, link: &Link, address: IpAddr) -> Result<(), Error> {
-        let mut message = through(link, IpNet::from(address));
-        message.header.protocol = ROUTE_PROTOCOL.into();
-        message.header.scope = RouteScope::Link;
-        let add = self.handle.route().add(message).replace().execute();
+        let add = self.handle.route().add(to_pod(link, address)).replace().execute();
         add.await.map_err(Error::refused("setting the route to", address))
+    }
+
+    /// Removes it; one that is not there is a success.
+    pub(crate) async fn delete_pod_route(&self, link: &Link, address: IpAddr) -> Result<(), Error> {
+        let delete = self.handle.route().del(to_pod(link, address)).execute();
+        ignore_missing(delete.await.map_err(Error::refused("removing the route to", address)))
     }
 
     /// Sets a pod's default route. The gateway needs no address or route of its own on the link. `mtu`: the largest
@@ -162,12 +165,7 @@ impl Netlink {
                 (Some(via), _) => self.delete_route(route.destination, via).await?,
                 (None, Some(index)) if pods => {
                     let Some(link) = self.link_by_index(*index).await? else { continue };
-                    let mut message = through(&link, route.destination);
-                    message.header.protocol = ROUTE_PROTOCOL.into();
-                    message.header.scope = RouteScope::Link;
-                    let delete = self.handle.route().del(message).execute();
-                    let what = Error::refused("removing the route to", route.destination);
-                    ignore_missing(delete.await.map_err(what))?;
+                    self.delete_pod_route(&link, route.destination.addr()).await?;
                 }
                 _ => {}
             }
@@ -225,6 +223,13 @@ fn to_node(destination: IpNet, via: Via) -> io::Result<RouteMessage> {
     builder
         .map(RouteMessageBuilder::build)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn to_pod(link: &Link, address: IpAddr) -> RouteMessage {
+    let mut message = through(link, IpNet::from(address));
+    message.header.protocol = ROUTE_PROTOCOL.into();
+    message.header.scope = RouteScope::Link;
+    message
 }
 
 fn through(link: &Link, destination: IpNet) -> RouteMessage {

@@ -60,7 +60,7 @@ pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>, stop: Can
     let serving = Server::builder()
         .add_service(health)
         .add_service(reflection)
-        .add_service(pods::service(shared.pods.clone()))
+        .add_service(pods::service(shared.pods.clone(), shared.state.subscribe()))
         .add_service(api::service(shared))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
     let cut = async {

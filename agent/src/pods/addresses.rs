@@ -62,14 +62,14 @@ impl Force {
     ) -> Result<ReleaseAddressResponse, Error> {
         let invalid = |_| Error::Invalid { field: "address", value: request.address.clone() };
         let address: IpAddr = request.address.parse().map_err(invalid)?;
-        let owner =
-            |state: &State| state.pods().iter().find(|record| record.addresses.contains(&address)).cloned();
+        let owner = |state: &State| state.owner(address).cloned();
         let Some(record) = self.ledger.look(owner) else {
             return self.release_stray(address, request.force).await;
         };
         let _turn = self.turns.take(&record.container_id, &record.interface).await;
-        // It may have gone while others had their turn.
-        let Some(record) = self.ledger.look(owner) else { return Err(Error::FreeAlready { address }) };
+        // It may have gone while others had their turn, or belong to a pod whose turn this is not.
+        let still = self.ledger.look(owner).filter(|it| it.is(&record.container_id, &record.interface));
+        let Some(record) = still else { return Err(Error::FreeAlready { address }) };
         if !request.force && self.is_in_force(&record, &record.netns).await? {
             return Err(Error::Alive { address, owner: owner_of(&record) });
         }
@@ -89,14 +89,23 @@ impl Force {
         if device.is_none() && !known.iter().any(|pod| pod.address == address) {
             return Err(Error::FreeAlready { address });
         }
+        // A pod is in the list before anything of it is in the kernel: this one came meanwhile.
+        if let Some(owner) = self.ledger.look(|state| state.owner(address).map(owner_of)) {
+            return Err(Error::Alive { address, owner });
+        }
         if let Some(device) = device
             && let Some(link) = self.netlink.link_by_index(device).await?
         {
             if !force {
                 return Err(Error::Alive { address, owner: format!("device `{}`", link.name) });
             }
-            // With it go its routes.
-            self.netlink.delete_link(&link.name).await?;
+            let others = |state: &State| state.pods().iter().any(|it| it.node_interface == link.name);
+            if wiring::is_node_interface(&link.name) && !self.ledger.look(others) {
+                // With it go its routes.
+                self.netlink.delete_link(&link.name).await?;
+            } else {
+                self.netlink.delete_pod_route(&link, address).await?;
+            }
         }
         self.with_programs(move |programs| programs.delete_pod(address)).await?;
         self.look_for_strays().await?;

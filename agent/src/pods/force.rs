@@ -120,7 +120,11 @@ impl Force {
     pub(super) async fn delete_in_turn(&self, request: &DeleteRequest) -> Result<(), Error> {
         match self.find(&request.container_id, &request.interface) {
             Some(record) => self.remove(&record).await,
-            None => self.remove_unknown(request).await,
+            None => {
+                self.remove_unknown(request).await?;
+                // An earlier deletion of it may have failed at the disk alone.
+                self.ledger.settle().await
+            }
         }
     }
 

@@ -84,7 +84,7 @@ pub(super) fn require_free(mappings: &[Mapping], state: &State) -> Result<(), Er
 }
 
 /// A pod whose name the runtime did not say goes by its container.
-fn name(record: &Record) -> ObjectName {
+pub(super) fn name(record: &Record) -> ObjectName {
     let name = if record.name.is_empty() { &record.container_id } else { &record.name };
     ObjectName::new(&record.namespace, name)
 }

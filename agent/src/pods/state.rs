@@ -101,6 +101,11 @@ impl State {
         &self.pods
     }
 
+    /// Who has an address.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<&Record> {
+        self.pods.iter().find(|record| record.addresses.contains(&address))
+    }
+
     /// The addresses that are not free.
     pub(super) fn used(&self) -> BTreeSet<IpAddr> {
         let known = self.pods.iter().flat_map(|record| record.addresses.iter().copied());

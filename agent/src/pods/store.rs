@@ -74,12 +74,17 @@ impl Store {
         prepare(directory, &path)?;
         let database = open(&path)?;
         let state = read(&database, &path)?;
+        Ok((Self::start(path, Some(database))?, state))
+    }
+
+    /// Starts the thread that writes.
+    pub(super) fn start(path: PathBuf, database: Option<Database>) -> Result<Self, Error> {
         let (requests, incoming) = mpsc::channel();
-        let writer = Writer { path: path.clone(), database: Some(database), changes: Vec::new() };
+        let writer = Writer { path: path.clone(), database, changes: Vec::new() };
         let thread = std::thread::Builder::new().name("pods-store".into());
         let thread = thread.spawn(move || serve(writer, &incoming));
         let thread = thread.map_err(|source| Error::State { path: path.clone(), source })?;
-        Ok((Self { path, requests: Some(requests), thread: Some(thread) }, state))
+        Ok(Self { path, requests: Some(requests), thread: Some(thread) })
     }
 
     /// Hands over changes; those handed over earlier are written earlier. The answer comes when they outlive a loss

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Op, Tables};
-use fairway_proto::control::Version;
+use fairway_proto::control::{Applied, Rejected, Version, subscribe_request::Body};
 use fairway_proto::model::Cluster;
 use imbl::OrdMap;
 use tracing::{debug, error, info, warn};
@@ -58,6 +58,16 @@ impl Outcome {
     /// The tables are as they should be.
     pub(super) fn in_force(&self) -> bool {
         self.errors.is_empty() && self.again_at.is_none()
+    }
+
+    /// What the control plane is told of its version; none: the sync is not at its end.
+    pub(super) fn answer(&self, version: Version) -> Option<Body> {
+        let version = Some(version);
+        if self.in_force() {
+            return Some(Body::Applied(Applied { version }));
+        }
+        let reason = self.errors.join("; ");
+        (!self.errors.is_empty()).then(|| Body::Rejected(Rejected { version, reason }))
     }
 
     /// Says what is new; what was said before is not said again.

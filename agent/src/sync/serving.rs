@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use fairway_datapath::table::Tables;
-use fairway_proto::control::{Applied, Node, Rejected, Version, subscribe_request::Body};
+use fairway_proto::control::{Node, Rejected, Version, subscribe_request::Body};
 use fairway_proto::model::Cluster;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -361,15 +361,12 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     fn finish(&self, accepted: &Accepted, node: LocalNode, outcome: Outcome) {
         let in_force = outcome.in_force();
+        let written = outcome.errors.is_empty() && !self.hands_off;
         let version = accepted.version;
         outcome.log(&self.state.borrow(), version);
         if accepted.origin == Origin::ControlPlane {
-            if in_force {
-                self.answer.send_replace(Some(Body::Applied(Applied { version: Some(version) })));
-            } else if !outcome.errors.is_empty() {
-                let reason = outcome.errors.join("; ");
-                let rejected = Rejected { version: Some(version), reason };
-                self.answer.send_replace(Some(Body::Rejected(rejected)));
+            if let Some(answer) = outcome.answer(version) {
+                self.answer.send_replace(Some(answer));
             }
             self.saved.send_replace(Some((version, accepted.cluster.clone())));
         }
@@ -378,6 +375,9 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 |cluster: &Cluster| cluster.nodes.get(&node.name).is_some_and(|node| node.object.is_some());
             let known = state.node_deleted || declared(&state.cluster);
             state.node_deleted = known && !declared(&accepted.cluster);
+            if written {
+                state.host_ports = node.host_ports.clone();
+            }
             state.node = node;
             state.cluster = accepted.cluster.clone();
             state.origin = accepted.origin;

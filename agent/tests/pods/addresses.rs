@@ -111,6 +111,27 @@ fn an_address_of_a_lost_state_can_be_released_by_force() {
 }
 
 #[test]
+fn an_address_whose_route_leads_through_a_living_pods_device_is_released_without_the_pod() {
+    let (world, fake, directory) = (World::new(), Fake::new(), tempfile::tempdir().unwrap());
+    world.namespace("web");
+    world.on_node(async || {
+        let pods = open(directory.path(), &fake, &["10.99.1.0/24"]).await;
+        let web = pods.add(add(&world, "web")).await.unwrap();
+        world.ip("node", &format!("route add 10.99.1.88/32 dev {} proto 250", web.node_interface));
+        world.ip("node", "link add uplink0 type veth peer name other0");
+        world.ip("node", "link set uplink0 up");
+        world.ip("node", "route add 10.99.1.89/32 dev uplink0 proto 250");
+        for address in ["10.99.1.88", "10.99.1.89"] {
+            assert!(matches!(pods.release(release(address, false)).await, Err(Error::Alive { .. })));
+            pods.release(release(address, true)).await.unwrap();
+        }
+        assert!(texts(&pods).await.is_empty());
+        exchange(&world, "web", "node", addresses(&web)[0]);
+        world.ip("node", "link show uplink0");
+    });
+}
+
+#[test]
 fn a_node_without_ranges_waits_for_them() {
     // S125
     let (world, fake, directory) = (World::new(), Fake::new(), tempfile::tempdir().unwrap());

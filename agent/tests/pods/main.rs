@@ -266,7 +266,8 @@ fn a_refusal_carries_cnis_code_to_the_plugin() {
         let pods = open(directory.path(), &fake, &[]).await;
         let socket = directory.path().join("agent.sock");
         let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
-        let server = tonic::transport::Server::builder().add_service(service(pods));
+        let server = tonic::transport::Server::builder()
+            .add_service(service(pods, tokio::sync::watch::Sender::default().subscribe()));
         tokio::spawn(server.serve_with_incoming(incoming));
         let uri = format!("unix://{}", socket.display());
         let mut client = PodsClient::connect(uri).await.unwrap();

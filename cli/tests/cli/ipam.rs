@@ -28,6 +28,7 @@ fn differences_are_named_and_are_exit_1() {
     let ran = agent.run("ipam check -o json");
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &document["kind"]), (1, &"AddressDifferenceList".into()));
+    assert_eq!(agent.run("ipam check -n elsewhere").code, 0, "nothing of this namespace differs");
 }
 
 #[test]

@@ -41,6 +41,8 @@ async fn a_node_that_never_had_a_state_serves_its_pods_ports() {
     let agent = Agent::start(dir.path(), None, empty());
     set(&agent, vec![pod("web", "10.0.0.7")]);
     agent.serves(&["192.168.0.1:8080 -> 10.0.0.7:80"]).await;
+    let told = || (agent.state.borrow().host_ports == *agent.host_ports.borrow()).then_some(());
+    eventually("the state tells which ports are served", told).await;
     let state = agent.state.borrow().clone();
     assert_eq!((state.origin, state.applied), (Origin::Kernel, None));
     set(&agent, vec![]);
