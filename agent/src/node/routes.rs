@@ -9,6 +9,7 @@ use fairway_proto::model::Node;
 use imbl::OrdMap;
 use ipnet::IpNet;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -50,7 +51,8 @@ pub(super) async fn keep(
     let mut state = shared.state.subscribe();
     let mut changes = shared.netlink.watch().inspect_err(|error| warn!("{}", chain(error))).ok();
     let mut done: Option<OrdMap<String, Arc<Node>>> = None;
-    let mut again = None;
+    // When to look again, whatever else comes before.
+    let mut again: Option<Instant> = None;
     loop {
         let changed = async {
             match &mut changes {
@@ -61,19 +63,20 @@ pub(super) async fn keep(
         tokio::select! {
             Ok(()) = state.changed() => {}
             Ok(()) = local.changed() => done = None,
-            ended = changed, if again.is_none() => {
-                if !ended {
+            goes_on = changed, if again.is_none() => {
+                if !goes_on {
                     changes = None;
                 }
-                again = Some(GATHER);
+                again = Some(Instant::now() + GATHER);
                 continue;
             }
-            () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => done = None,
+            () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                (done, again) = (None, None);
+            }
             () = stop.cancelled() => return,
         }
         let latest = state.borrow_and_update().clone();
         if latest.origin == Origin::Kernel || done.as_ref() == Some(&latest.cluster.nodes) {
-            again = None;
             continue;
         }
         let nodes = latest.cluster.nodes.clone();
@@ -83,7 +86,7 @@ pub(super) async fn keep(
         }
         let problems = set(&shared, &nodes, &own, underlay, &mut device).await;
         problems.iter().for_each(|problem| warn!("{problem}"));
-        again = (!problems.is_empty()).then_some(RETRY);
+        again = (!problems.is_empty()).then(|| Instant::now() + RETRY);
         shared.ways.send_replace(problems);
         done = Some(nodes);
     }
@@ -132,10 +135,12 @@ async fn keep_tunnel(
 ) -> Result<(), Error> {
     let mtu = tunnel::mtu(underlay, &own.addresses);
     let (present, made) = tunnel::ensure(&shared.config, &shared.netlink, mtu, *device).await?;
-    if !made {
+    if !made && present == *device {
         return Ok(());
     }
     info!(device = TUNNEL, "the device of tunnels was made again");
+    // Until the programs know it: what fails here is tried again, with the device there already.
+    *device = None;
     let datapath = shared.datapath.clone();
     let attached = tokio::task::spawn_blocking(move || {
         Datapath::set_tunnel(&datapath, present)?;
