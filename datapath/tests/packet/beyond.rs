@@ -1,17 +1,19 @@
 //! Beyond the node: tunnels to other nodes, and the world, which sees nodes alone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fairway_common::Reason::{
-    ForeignTunnel, Masqueraded, ReplyTranslated, SourceTranslated, TooBig, Translated, UnsupportedProtocol,
+    ForeignTunnel, Masqueraded, ReplyTranslated, SourceTranslated, TooBig, Translated, TtlExceeded,
+    UnallocatedAddress, UnsupportedProtocol,
 };
 use fairway_common::conntrack::tcp;
 use fairway_common::network::{SENDER_MAC, TUNNEL_MAC};
 use fairway_common::{TCP, UDP};
 use fairway_datapath::{Network, Tunnel, TunnelDevice};
 
-use crate::frame::{Body, source_port};
-use crate::netns::{CLIENT, ETH0};
+use crate::errors::answer;
+use crate::frame::{Body, Frame, source_port};
+use crate::netns::{CLIENT, ETH0, NODE2};
 use crate::table::{FROM_NETWORK, FROM_POD, FROM_TUNNEL, NAT_PORT, TO_NETWORK, TO_TUNNEL, row};
 use crate::world::World;
 
@@ -33,11 +35,17 @@ fn each(world: &mut World, networks: impl Fn(&World) -> Vec<Network>, test: impl
     }
 }
 
+/// The other node itself.
+fn other(world: &World, port: u16) -> SocketAddr {
+    let node: IpAddr = if world.v4 { "192.168.50.2" } else { "fd00:50::2" }.parse().unwrap();
+    (node, port).into()
+}
+
 /// The other node and its pods, by tunnel or by route.
 fn other_node(world: &World, tunnel: Option<Tunnel>) -> Vec<Network> {
     let prefix = if world.v4 { 24 } else { 64 };
     let range = ipnet::IpNet::new(world.remote(0, 0).ip(), prefix).unwrap().trunc();
-    let node: IpAddr = if world.v4 { "192.168.50.2" } else { "fd00:50::2" }.parse().unwrap();
+    let node = other(world, 0).ip();
     vec![Network { range, tunnel, node: false }, Network { range: node.into(), tunnel, node: true }]
 }
 
@@ -113,6 +121,60 @@ fn a_ping_takes_the_nodes_address_and_its_answer_finds_the_pod() {
     }
 }
 
+// S84
+#[test]
+fn what_is_masqueraded_and_at_the_end_of_its_time_is_answered_in_its_senders_terms() {
+    let mut world = load(|options| options.masquerade = (true, true));
+    let answered = |world: &mut World, there: &Frame| {
+        let (_, out) = world.run(TO_NETWORK, &there.build());
+        let old = there.clone().ttl(1);
+        world.row(
+            row("its second packet", FROM_POD, &old)
+                .redirects(answer(world, &old, Body::TimeExceeded))
+                .counts(Translated)
+                .counts(TtlExceeded),
+        );
+        out
+    };
+    each(
+        &mut world,
+        |_| Vec::new(),
+        |world| {
+            let client = world.client(80);
+            let there = world.frame(world.pod(1, 400), client);
+            let out = answered(world, &there);
+            let seen = world.node(source_port(&out));
+            let back = world.frame(client, seen).flags(tcp::SYN | tcp::ACK).ttl(1);
+            world.row(
+                row("its answer", FROM_NETWORK, &back)
+                    .redirects(answer(world, &back, Body::TimeExceeded))
+                    .counts(ReplyTranslated)
+                    .counts(TtlExceeded),
+            );
+        },
+    );
+    for v4 in [true, false] {
+        world.begin(v4, UDP);
+        let ping = world.frame(world.pod(1, 7), world.client(0)).body(Body::Echo);
+        answered(&mut world, &ping);
+    }
+}
+
+#[test]
+fn a_ping_to_a_service_is_refused_as_one_that_has_no_ports() {
+    let ranges = ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap());
+    let mut world = load(|options| {
+        (options.masquerade, options.service_ranges) = ((true, true), ranges.to_vec());
+    });
+    for v4 in [true, false] {
+        world.begin(v4, UDP);
+        for body in [Body::Echo, Body::EchoReply] {
+            let ping = world.frame(world.pod(1, 7), world.service(1)).body(body);
+            world.row(row("a ping", FROM_POD, ping).drops(UnallocatedAddress));
+        }
+    }
+}
+
 fn tunnels() -> World {
     // Nothing is sent: any device serves.
     load(|options| options.tunnel = Some(TunnelDevice { ifindex: 1, id: 1, port: TUNNEL_PORT }))
@@ -144,6 +206,25 @@ fn packets_for_other_nodes_pods_go_into_the_tunnel() {
         assert_eq!((verdict, wanted.hop(INTO_TUNNEL).differs(&out)), (7, None));
         let old = world.frame(world.pod(1, 400), backend).ttl(1);
         world.row(row("TTL 1: the kernel answers", TO_NETWORK, old));
+    });
+}
+
+#[test]
+fn between_nodes_themselves_nothing_is_in_tunnels() {
+    each(&mut tunnels(), by_tunnel, |world| {
+        let (node_port, backend) = (world.node(30080), other(world, 8080));
+        world.put(node_port, &[backend], &[backend], 0);
+        world.put(world.service(1), &[backend], &[], 0);
+        let outside = world.frame(world.client(400), node_port);
+        let inside = world.frame(world.pod(1, 400), world.service(1));
+        world.row(
+            row("as this node", FROM_NETWORK, &outside)
+                .redirects(outside.clone().between(world.node(NAT_PORT), backend).hop([ETH0, NODE2]))
+                .counts(SourceTranslated),
+        );
+        let (verdict, out) = world.run(FROM_POD, &inside.build());
+        let wanted = inside.between((world.pod(1, 0).ip(), source_port(&out)).into(), backend);
+        assert_eq!((verdict, wanted.hop(INTO_TUNNEL).differs(&out)), (7, None), "as a pod");
     });
 }
 

@@ -158,7 +158,7 @@ fn errors_of_the_node_itself_are_translated_where_they_leave() {
 }
 
 /// An answer of this node to the sender of a packet, which it quotes.
-fn answer(world: &World, frame: &Frame, body: Body) -> Frame {
+pub(crate) fn answer(world: &World, frame: &Frame, body: Body) -> Frame {
     let [sender, receiver] = frame.link;
     let error = world.frame(world.node(0), frame.source).link([receiver, sender]).id(0).body(body);
     about(&error, frame, frame.transport() - ETHERNET + 8)

@@ -193,7 +193,7 @@ fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> R
         return Ok(Next::Leave);
     }
     if D::SERVICES && packet.tuple.destination.in_service_range() {
-        let port = packet.tuple.destination_port != 0;
+        let port = packet.tuple.destination_port != 0 && packet.kind != Kind::Echo;
         let known = port && service::find(packet.tuple.destination, 0, 0).is_some();
         return Err(if known { Reason::UndefinedPort } else { Reason::UnallocatedAddress });
     }

@@ -32,7 +32,7 @@ pub fn pod<A: Ip>(address: &A) -> Option<&'static Pod> {
 pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
     if packet.ttl <= 1 {
         // The kernel answers "time exceeded"; about a translated packet it would tell of addresses nobody knows.
-        return if packet.service == 0 { Ok(()) } else { Err(Reason::TtlExceeded) };
+        return if packet.tuple == packet.original { Ok(()) } else { Err(Reason::TtlExceeded) };
     }
     packet.hop(pod.node_mac, pod.pod_mac)?;
     // SAFETY: no pointers.
@@ -70,11 +70,16 @@ pub fn turn(skb: *mut __sk_buff, flags: u64) -> i32 {
 }
 
 /// Sends a translated packet on: by the tunnel of its node, or by its route. `own`: see [`route`].
+///
+/// Between nodes themselves nothing is in tunnels: the other node's replies come outside of them, and its kernel may take
+/// a packet for a lie that comes by another device than it would answer by (`rp_filter`).
 #[inline(always)]
 pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
     match tunnel::to(&packet.tuple.destination) {
-        Some(network) => tunnel::enter(packet, network, own),
-        None => route(packet, own),
+        Some(network) if network.node == 0 || packet.tuple.source != A::node_address() => {
+            tunnel::enter(packet, network, own)
+        }
+        _ => route(packet, own),
     }
 }
 

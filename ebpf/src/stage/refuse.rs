@@ -23,7 +23,7 @@ const QUOTE: usize = 40 + 8 + LONGER as usize + 1;
 #[inline(always)]
 pub fn answer<A: Parse>(packet: &mut Packet<A>, reason: Reason, flags: u64) {
     // Errors and resets are not answered, and a later fragment has nothing to know it by.
-    let answered = matches!(packet.kind, Kind::Whole | Kind::First) && packet.tcp_flags & tcp::RST == 0;
+    let answered = !matches!(packet.kind, Kind::Later | Kind::Error) && packet.tcp_flags & tcp::RST == 0;
     let sent = match reason {
         _ if !answered => return,
         Reason::NoBackend | Reason::UndefinedPort if packet.tuple.protocol == TCP => {
