@@ -1,11 +1,40 @@
 //! Tests as rows of tables, for runners of their own: all rows share a world that takes long to build.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
 /// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
 pub type Trial<W> = (&'static str, for<'a> fn(&'a W) -> BoxFuture<'a, anyhow::Result<()>>);
+
+/// The runner of a suite: answers `--list`, asks for root, and lets `run` run what the other arguments ask for.
+pub fn runner<W, R>(suite: &str, rooms: &[&[Trial<W>]], run: impl FnOnce(Vec<String>) -> R) -> ExitCode
+where
+    R: Future<Output = anyhow::Result<Tally>>,
+{
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        rooms.iter().flat_map(|room| room.iter()).for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("the {suite} suite needs root for network namespaces: run it as root, or with sudo");
+        return ExitCode::FAILURE;
+    }
+    let start = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(arguments))) {
+        Ok(tally) => {
+            tally.print(start.elapsed());
+            if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// What ran so far.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use fairway_tests::lab::{Families, SocketLb};
-use fairway_tests::trial::{Tally, Trial};
+use fairway_tests::trial::{self, Tally, Trial};
 use world::{NATIVE, VXLAN, World};
 
 /// What runs in each lab. Those that change the lab come last.
@@ -29,29 +29,11 @@ const LABS: [(&str, Families, SocketLb); 6] = [
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        ROOMS.iter().flat_map(|room| room.iter()).for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("the networks suite needs root for network namespaces: run it as root, or with sudo");
-        return ExitCode::FAILURE;
-    }
-    let words = arguments.into_iter().filter(|word| !word.starts_with('-')).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(words))) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    trial::runner("networks", &ROOMS, run)
 }
 
-async fn run(words: Vec<String>) -> anyhow::Result<ExitCode> {
-    let start = Instant::now();
-    let mut tally = Tally::new(words);
+async fn run(arguments: Vec<String>) -> anyhow::Result<Tally> {
+    let mut tally = Tally::new(arguments.into_iter().filter(|word| !word.starts_with('-')).collect());
     for (routing, families, socket_lb) in LABS {
         let name = World::name_of(routing, families);
         if !ROOMS.iter().any(|room| tally.wants(&name, room)) {
@@ -68,6 +50,5 @@ async fn run(words: Vec<String>) -> anyhow::Result<ExitCode> {
             println!("logs: {}", fairway_tests::lab::keep_logs(&world.lab.state)?.display());
         }
     }
-    tally.print(start.elapsed());
-    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(tally)
 }
