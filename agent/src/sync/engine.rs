@@ -67,7 +67,7 @@ impl Outcome {
             return Some(Body::Applied(Applied { version }));
         }
         let reason = self.errors.join("; ");
-        (!self.errors.is_empty()).then(|| Body::Rejected(Rejected { version, reason }))
+        (!self.errors.is_empty()).then_some(Body::Rejected(Rejected { version, reason }))
     }
 
     /// Says what is new; what was said before is not said again.
