@@ -28,6 +28,9 @@ pub(crate) fn known(text: String) -> Option<String> {
 /// The name of an IP protocol.
 pub(crate) fn protocol_name(number: i32) -> String {
     match Protocol::try_from(number) {
+        // Pings that took the node's address.
+        Err(_) if number == 1 => "ICMP".to_owned(),
+        Err(_) if number == 58 => "ICMPv6".to_owned(),
         Ok(Protocol::Unspecified) | Err(_) => number.to_string(),
         Ok(protocol) => protocol.as_str_name().to_owned(),
     }

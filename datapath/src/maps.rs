@@ -204,6 +204,10 @@ impl Maps {
         }
     }
 
+    pub(crate) fn begin_networks(&mut self) -> Result<(), Error> {
+        self.networks.begin()
+    }
+
     pub(crate) fn set_networks(&mut self, networks: &[Network]) -> Result<(), Error> {
         self.networks.set(networks)
     }

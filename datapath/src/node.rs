@@ -36,7 +36,8 @@ impl Datapath {
     pub fn open(options: Options) -> Result<Self, Error> {
         let programs = Programs::load(&options)?;
         let attachments = Attachments::open(&options.pins)?;
-        let maps = Maps::open(&map_directory(&options.pins))?;
+        let mut maps = Maps::open(&map_directory(&options.pins))?;
+        maps.begin_networks()?;
         Ok(Self { options, programs, attachments, maps, pods: BTreeMap::new(), repaired: Vec::new() })
     }
 

@@ -55,11 +55,11 @@ pub trait Ip: Family {
     fn peers() -> &'static LruHashMap<PeerKey<Self>, Peer<Self>>;
     /// The source of connections that this node sends on.
     fn node_address() -> Self;
-    /// Whether pods' packets to the world take the node's address.
+    /// Whether pods' packets to the world take the node's address: if it has one.
     #[inline(always)]
     fn masquerades() -> bool {
         let family = if Self::VERSION == 4 { 1 } else { 2 };
-        settings::masquerade() & family != 0
+        settings::masquerade() & family != 0 && Self::node_address() != Self::UNSPECIFIED
     }
     /// Whether an address is in the range that Services get theirs from.
     fn in_service_range(self) -> bool;

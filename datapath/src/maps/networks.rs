@@ -40,6 +40,14 @@ impl Networks {
         Ok(Self(open(directory, "NETWORKS")?.try_into().map_err(Error::map("open", "NETWORKS"))?))
     }
 
+    /// An empty table knows everything, so that nothing is taken for the world before somebody has said what is not.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        let begun = self.0.keys().next().is_some();
+        let everything =
+            |range: &str| Network { range: range.parse().unwrap_or_default(), tunnel: None, node: false };
+        if begun { Ok(()) } else { self.set(&[everything("0.0.0.0/0"), everything("::/0")]) }
+    }
+
     /// Makes the table exactly these. What is new comes first: nothing that stays is ever unknown.
     pub(super) fn set(&mut self, networks: &[Network]) -> Result<(), Error> {
         let wanted: BTreeMap<_, _> = networks.iter().map(|it| (key(it.range), value(it))).collect();

@@ -275,3 +275,21 @@ fn what_the_kernel_routes_to_the_tunnels_is_addressed_or_ends() {
         assert_eq!(verdict, 2, "nobody is there");
     });
 }
+
+#[test]
+fn before_anything_is_said_of_other_nodes_nothing_is_the_world() {
+    let mut world = load(|options| options.masquerade = (true, true));
+    for v4 in [true, false] {
+        world.begin(v4, TCP);
+        let frame = world.frame(world.pod(1, 400), world.client(80));
+        world.row(row("not said yet", TO_NETWORK, frame));
+    }
+    let mut world = load(|options| {
+        options.masquerade = (true, true);
+        options.node_addresses.retain(IpAddr::is_ipv4);
+    });
+    world.begin(false, TCP);
+    world.datapath.set_networks(&[]).unwrap();
+    let frame = world.frame(world.pod(1, 400), world.client(80));
+    world.row(row("no address to take", TO_NETWORK, frame));
+}

@@ -11,18 +11,18 @@ use crate::packet::{Packet, Parse};
 use crate::stage::deliver;
 use crate::stage::service::Side;
 
-/// From the network: clients outside, replies of backends on other nodes, packets for pods.
-struct FromNetwork;
+/// From the network: clients outside, replies of backends on other nodes, packets for pods. `TUNNEL`: those that come
+/// from other nodes by their tunnels.
+pub(super) struct FromNetwork<const TUNNEL: bool>;
 
-impl Direction for FromNetwork {
-    const HOOK: Hook = Hook::FromNetwork;
+impl<const TUNNEL: bool> Direction for FromNetwork<TUNNEL> {
+    const HOOK: Hook = if TUNNEL { Hook::FromTunnel } else { Hook::FromNetwork };
     const SIDE: Side = Side::Outside;
     const BACK: u64 = 0;
     const OF_A_POD: bool = false;
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
-    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
@@ -58,7 +58,7 @@ impl Direction for ToNetwork {
 /// TC ingress of the node's device.
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
-    run::<FromNetwork>(ctx.skb.skb)
+    run::<FromNetwork<false>>(ctx.skb.skb)
 }
 
 /// TC egress of the node's device.

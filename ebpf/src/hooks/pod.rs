@@ -22,7 +22,6 @@ impl Direction for FromPod {
     const FROM_NODE: bool = false;
     const SERVICES: bool = true;
     const SHORTCUT: bool = true;
-    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
@@ -33,18 +32,18 @@ impl Direction for FromPod {
     }
 }
 
-/// To the pod, from the node's own stack: replies get their Service address back.
-struct ToPod;
+/// To the pod, from the node's own stack: replies get their Service address back. `TUNNEL`: to another node, whose pods
+/// are clients too.
+pub(super) struct ToPod<const TUNNEL: bool>;
 
-impl Direction for ToPod {
-    const HOOK: Hook = Hook::ToPod;
+impl<const TUNNEL: bool> Direction for ToPod<TUNNEL> {
+    const HOOK: Hook = if TUNNEL { Hook::ToTunnel } else { Hook::ToPod };
     const SIDE: Side = Side::Inside;
     const BACK: u64 = deliver::INGRESS;
     const OF_A_POD: bool = false;
     const FROM_NODE: bool = true;
     const SERVICES: bool = false;
     const SHORTCUT: bool = false;
-    const MASQUERADES: bool = false;
 
     #[inline(always)]
     fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>) -> Result<(), Reason> {
@@ -61,5 +60,5 @@ pub fn from_pod(ctx: TcContext) -> i32 {
 /// TC egress of the pod's device: a packet goes to the pod.
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
-    run::<ToPod>(ctx.skb.skb)
+    run::<ToPod<false>>(ctx.skb.skb)
 }

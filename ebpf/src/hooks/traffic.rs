@@ -41,7 +41,7 @@ pub trait Direction {
     /// Packets for local pods are handed over without looking further.
     const SHORTCUT: bool;
     /// Packets leave the node for good: those of its pods to the world take its address.
-    const MASQUERADES: bool;
+    const MASQUERADES: bool = false;
 
     /// Sends on a packet whose addresses are final. `pod`: the local pod it is for.
     fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason>;
