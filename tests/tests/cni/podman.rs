@@ -1,6 +1,7 @@
 //! podman, which keeps no daemon and calls the plugin by itself.
 
 use anyhow::{Context, ensure};
+use fairway_tests::eventually;
 use fairway_tests::runtime::Podman;
 use fairway_tests::traffic::Outcome;
 use fairway_tests::trial::Trial;
@@ -31,7 +32,12 @@ async fn container(world: &World) -> anyhow::Result<()> {
     podman.run(&["stop", "--time", "1", NAME])?;
     let stopped = Held::on(&world.lab, NODES[0])?;
     ensure!(stopped == before, "stopped: {stopped:?}, before {before:?}");
-    podman.run(&["start", NAME])?;
+    // podman's own clean-up of what was stopped goes on behind its back: until then runc knows the container still.
+    let again = async || {
+        podman.run(&["container", "cleanup", NAME]).ok();
+        podman.run(&["start", NAME]).map_err(|error| format!("{error:#}"))
+    };
+    eventually("podman starts it again", again, |started| started.is_ok()).await?.ok();
     reaches(&podman)?;
     podman.run(&["rm", "--force", "--time", "0", NAME])?;
     let removed = Held::on(&world.lab, NODES[0])?;
