@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod affinity;
+pub mod checksum;
 pub mod conntrack;
 pub mod event;
 pub mod family;
