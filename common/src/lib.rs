@@ -10,6 +10,7 @@ pub mod conntrack;
 pub mod event;
 pub mod family;
 pub mod fragment;
+pub mod harness;
 pub mod limits;
 pub mod network;
 pub mod pod;

@@ -103,7 +103,7 @@ pub fn llvm_version() -> Option<u32> {
 }
 
 impl Toolchain {
-    /// Compiles the crate in `source` into `target`; returns the object's path.
+    /// Compiles one binary of the crate in `source` into `target`; returns the object's path.
     pub fn build(&self, source: &Path, target: &Path, object: &str) -> Result<PathBuf> {
         let flags = [
             format!("-Clinker={}", self.linker.display()),
@@ -135,6 +135,7 @@ impl Toolchain {
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .args(["--release", "--quiet", "--locked", "--target", TARGET, "--target-dir"])
             .arg(target)
+            .args(["--bin", object])
             .current_dir(source)
             .status()
             .context("cargo does not start")?;

@@ -130,7 +130,10 @@ fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
     setup::toolchain()?;
     let mut cargo = sh::cargo();
     let (package, example) = match what {
-        "packet" => ("fairway-datapath", "packet_cost"),
+        "packet" => {
+            cargo.args(["run", "--quiet", "--package", "fairway-bench", "--", what]);
+            return sh::exec(cargo.args(args));
+        }
         _ => {
             setup::plugins()?;
             binaries::build(false)?;

@@ -11,7 +11,7 @@ use netlink_packet_route::route::RouteType;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
-use crate::frame::Mac;
+use super::frame::Mac;
 
 /// Link address of the node's device.
 pub(crate) const ETH0: Mac = [2, 0, 0, 0, 0, 1];

@@ -13,8 +13,8 @@ use fairway_common::{TCP, UDP, V4, V6, affinity};
 use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, backend_flags};
 use fairway_datapath::{Datapath, Events, Options, Pod};
 
-use crate::frame::{Body, Extra, Frame, Mac};
-use crate::netns::{ETH0, Network};
+use super::frame::{Body, Extra, Frame, Mac};
+use super::netns::{ETH0, Network};
 
 /// First and last source port of connections that the node sends on.
 pub(crate) const NAT_PORTS: (u16, u16) = (1024, 29_999);
