@@ -4,5 +4,5 @@ mod lab;
 pub mod nftables;
 mod slices;
 
-pub use lab::{PeerError, serve_by_nftables};
+pub use lab::{PeerError, load_nftables, serve_by_nftables};
 pub use slices::{Backing, of_selectors};

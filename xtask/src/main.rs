@@ -75,13 +75,14 @@ enum Task {
     /// Run the kernel tests on Linux 6.1, in a virtual machine
     #[command(subcommand)]
     Vm(Vm),
-    /// Measure what one packet costs in each kernel program, or how long a CNI plugin takes to add a pod (needs root)
+    /// Measure Services beside those of others (run, compare, report), what one packet costs in each kernel program
+    /// (packet), or how long a CNI plugin takes to add a pod (cni)
     #[command(disable_help_flag = true)]
     Bench {
-        /// What to measure: packet or cni
-        #[arg(value_parser = ["packet", "cni"])]
+        /// What to measure, or to do with reports: run, compare, report, packet or cni
+        #[arg(value_parser = ["run", "compare", "report", "packet", "cni"])]
         what: String,
-        /// Passed on: see `./x bench packet --help` and `./x bench cni --help`
+        /// Passed on: see `./x bench run --help`, `./x bench packet --help` and so on
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
@@ -129,6 +130,9 @@ fn run(task: Task) -> Result<ExitCode> {
 fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
     setup::toolchain()?;
     let mut cargo = sh::cargo();
+    if ["run", "compare", "report"].contains(&what) {
+        return services(what, args);
+    }
     let (package, example) = match what {
         "packet" => {
             cargo.args(["run", "--quiet", "--package", "fairway-bench", "--", what]);
@@ -144,6 +148,21 @@ fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
         }
     };
     sh::exec(cargo.args(["run", "--quiet", "--package", package, "--example", example, "--"]).args(args))
+}
+
+/// Becomes `fairway-bench`; what it measures is built optimised.
+fn services(what: &str, args: Vec<OsString>) -> Result<()> {
+    let program = binaries::folder(false)?.join("fairway-bench");
+    let is_help = args.iter().any(|word| word == "--help" || word == "-h");
+    if what == "run" && !is_help {
+        setup::peers();
+        binaries::build(false)?;
+        binaries::build_release_of(&["fairway-agent", "fairway-control", "fairway-cni", "fairway-bench"])?;
+    } else {
+        sh::run(sh::cargo().args(["build", "--quiet", "--package", "fairway-bench"]))?;
+    }
+    let mut bench = sh::command(program);
+    sh::exec(bench.env("FAIRWAY_LAB_PROGRAMS", binaries::folder(true)?).arg(what).args(args))
 }
 
 /// Becomes `fairway-lab`, whose exit code is then this program's.

@@ -27,6 +27,15 @@ pub(crate) fn plugins() -> Result<()> {
     )
 }
 
+/// Installs what Fairway is measured beside. What cannot be had is left out of the measurement, which says so.
+pub(crate) fn peers() {
+    for package in ["nftables", "iptables", "haproxy", "wrk"] {
+        if let Err(error) = apt::install(&[package], "Services are measured beside it, or by it") {
+            crate::sh::say(format_args!("{package} is left out: {error:#}"));
+        }
+    }
+}
+
 /// Makes sure that the kernel programs can be compiled. Touches nothing, network included, when they can.
 pub(crate) fn toolchain() -> Result<()> {
     if bpf::detect().is_err_and(|missing| missing.contains(&Missing::Compiler)) {

@@ -1,6 +1,9 @@
 //! A lab without agents: its pods keep addresses, devices and routes, and the kernel alone forwards their packets.
 
 use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::{Lab, wire};
 
@@ -26,5 +29,21 @@ impl Lab {
             state.netns(&node).set_sysctls(&["net/ipv4/icmp_ratelimit=0", "net/ipv6/icmp/ratelimit=0"])?;
         }
         wire::join_pods(state).map_err(io::Error::other)
+    }
+
+    /// Leads packets for `range` from a place without pods, such as `client` or a node, to `via`.
+    ///
+    /// # Errors
+    /// There is such a route already, or no such place.
+    pub fn route(&self, place: &str, range: IpNet, via: IpAddr) -> io::Result<()> {
+        wire::route(&self.state.netns(place), range, via).map_err(io::Error::other)
+    }
+
+    /// Sets `path=value` below /proc/sys in the namespace of a node, or of `client`.
+    ///
+    /// # Errors
+    /// There is no such setting.
+    pub fn set_sysctls(&self, place: &str, settings: &[&str]) -> io::Result<()> {
+        self.state.netns(place).set_sysctls(settings)
     }
 }

@@ -90,6 +90,14 @@ pub(super) fn join_pods(state: &State) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Adds a route by `eth0`.
+pub(super) fn route(netns: &Netns, range: IpNet, via: IpAddr) -> Result<(), WireError> {
+    netlink_in(netns, async |netlink| {
+        let index = netlink.index("eth0").await?;
+        netlink.route(index, range, via).await
+    })
+}
+
 fn create(state: &State, name: &str) -> Result<Netns, WireError> {
     let netns = state.netns(name);
     netns.create().map_err(|source| netns_error(&netns, source))?;

@@ -34,9 +34,11 @@ pub enum PeerError {
         #[source]
         source: serde_json::Error,
     },
-    /// nft refuses the script.
-    #[error("nft refuses the rules of `{node}`: {said}")]
+    /// The program that loads them refuses the rules.
+    #[error("`{program}` refuses the rules of `{node}`: {said}")]
     Refused {
+        /// Which program.
+        program: String,
         /// Of which node.
         node: String,
         /// What it said.
@@ -51,9 +53,17 @@ pub enum PeerError {
 /// `nft` is not installed, or refuses the rules.
 pub fn serve_by_nftables(lab: &Lab) -> Result<(), PeerError> {
     let (services, slices) = declared(lab)?;
+    load_nftables(lab, &services, &slices)
+}
+
+/// Writes kube-proxy's rules for these Services, and loads them on every node. The agents must be away.
+///
+/// # Errors
+/// `nft` is not installed, or refuses the rules.
+pub fn load_nftables(lab: &Lab, services: &[Service], slices: &[EndpointSlice]) -> Result<(), PeerError> {
     for name in lab.state.plan.node_names() {
-        let script = nftables::script(&node(lab, &name), &services, &slices);
-        load(lab, &name, &script)?;
+        let script = nftables::script(&node(lab, &name), services, slices);
+        load(lab, &name, &["nft", "-f", "-"], &script)?;
     }
     Ok(())
 }
@@ -104,21 +114,23 @@ fn read<T: serde::de::DeserializeOwned>(object: &Object, kind: &'static str) -> 
 }
 
 /// Loads a script in a node's namespace, all or nothing.
-fn load(lab: &Lab, node: &str, script: &str) -> Result<(), PeerError> {
+fn load(lab: &Lab, node: &str, program: &[&str], script: &str) -> Result<(), PeerError> {
+    let [name, arguments @ ..] = program else { return Ok(()) };
     let run = || {
-        let mut command = lab.command(node, "nft")?;
+        let mut command = lab.command(node, name)?;
         let pipes =
-            command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = pipes.spawn()?;
         if let Some(mut input) = child.stdin.take() {
             input.write_all(script.as_bytes())?;
         }
         child.wait_with_output()
     };
-    let output = run().map_err(|source| PeerError::Io { what: "run nft", source })?;
+    let output =
+        run().map_err(|source| PeerError::Io { what: "run the program that loads rules", source })?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(PeerError::Refused { node: node.into(), said })
+    Err(PeerError::Refused { program: (*name).into(), node: node.into(), said })
 }

@@ -79,13 +79,14 @@ impl Family {
 /// What `nft -f` loads on the node: one table for each of its families.
 #[must_use]
 pub fn script(node: &Node, services: &[Service], slices: &[EndpointSlice]) -> String {
+    let slices = port::Slices::new(slices);
     [Family::V4, Family::V6]
         .into_iter()
         .filter(|family| node.addresses.iter().any(|address| family.has(*address)))
         .map(|family| {
             let mut table = Table::new(family, node);
             for service in services {
-                for port in port::ports(service, slices, family, &node.name) {
+                for port in port::ports(service, &slices, family, &node.name) {
                     rules::add(&mut table, node, &port);
                 }
             }

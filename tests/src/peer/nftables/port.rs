@@ -1,5 +1,6 @@
 //! A Service port: what its Service says about it, for one family, with its endpoints.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -46,8 +47,31 @@ impl Port {
     }
 }
 
+/// Slices by the namespace and name of their Service.
+pub(super) struct Slices<'a>(HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>);
+
+impl<'a> Slices<'a> {
+    pub(super) fn new(slices: &'a [EndpointSlice]) -> Self {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for slice in slices {
+            let labels = slice.metadata.labels.as_ref();
+            let label = |name: &str| labels.and_then(|labels| labels.get(name)).map(String::as_str);
+            let namespace = slice.metadata.namespace.as_deref().unwrap_or("default");
+            if let (Some(service), None) = (label(SERVICE_NAME), label(HEADLESS)) {
+                all.entry((namespace, service)).or_default().push(slice);
+            }
+        }
+        Self(all)
+    }
+
+    fn of<'b>(&'b self, service: &'b Service) -> &'b [&'b EndpointSlice] {
+        let name = service.metadata.name.as_deref().unwrap_or_default();
+        self.0.get(&(namespace(service), name)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The ports of a Service that kube-proxy serves in this family.
-pub(super) fn ports(service: &Service, slices: &[EndpointSlice], family: Family, node: &str) -> Vec<Port> {
+pub(super) fn ports(service: &Service, slices: &Slices<'_>, family: Family, node: &str) -> Vec<Port> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let is_labelled = |name: &str| service.metadata.labels.iter().flatten().any(|(label, _)| label == name);
     // S16
@@ -64,7 +88,7 @@ pub(super) fn ports(service: &Service, slices: &[EndpointSlice], family: Family,
     };
     // Headless Services have none.
     let Some(&cluster_ip) = of_family(cluster_ips).first() else { return Vec::new() };
-    let slices: Vec<&EndpointSlice> = slices.iter().filter(|slice| is_of(slice, service)).collect();
+    let slices = slices.of(service);
     let balancers = balancer_ips(service);
     let read = |port: &ServicePort| {
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
@@ -82,7 +106,7 @@ pub(super) fn ports(service: &Service, slices: &[EndpointSlice], family: Family,
             affinity_seconds: affinity(spec),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-            endpoints: endpoints(&slices, port.name.as_deref(), protocol, family, node),
+            endpoints: endpoints(slices, port.name.as_deref(), protocol, family, node),
         })
     };
     spec.ports.iter().flatten().filter_map(read).collect()
@@ -90,13 +114,6 @@ pub(super) fn ports(service: &Service, slices: &[EndpointSlice], family: Family,
 
 fn namespace(service: &Service) -> &str {
     service.metadata.namespace.as_deref().unwrap_or("default")
-}
-
-fn is_of(slice: &EndpointSlice, service: &Service) -> bool {
-    let label = |name: &str| slice.metadata.labels.iter().flatten().find(|(label, _)| *label == name);
-    slice.metadata.namespace.as_deref().unwrap_or("default") == namespace(service)
-        && label(SERVICE_NAME).map(|(_, name)| name) == service.metadata.name.as_ref()
-        && label(HEADLESS).is_none()
 }
 
 fn balancer_ips(service: &Service) -> Vec<&String> {
