@@ -39,6 +39,11 @@ pub(crate) struct Veth<'a> {
 impl Netlink {
     /// The device with this name, if there is one.
     pub async fn link(&self, name: &str) -> Result<Option<Link>, Error> {
+        Ok(self.look_up(name).await?.map(read))
+    }
+
+    /// The same with all that the kernel says of it.
+    pub(super) async fn look_up(&self, name: &str) -> Result<Option<LinkMessage>, Error> {
         let links = self.handle.link().get().match_name(name).execute();
         found(links.try_collect().await.map_err(Error::refused("looking up the device", name)))
     }
@@ -57,7 +62,8 @@ impl Netlink {
     /// The device with this index, if there is one.
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
         let links = self.handle.link().get().match_index(index).execute();
-        found(links.try_collect().await.map_err(Error::refused("looking up the device", index)))
+        let found = found(links.try_collect().await.map_err(Error::refused("looking up the device", index)));
+        Ok(found?.map(read))
     }
 
     /// The device with this name, which the caller has just made.
@@ -108,9 +114,9 @@ impl Netlink {
     }
 }
 
-fn found(links: Result<Vec<LinkMessage>, Error>) -> Result<Option<Link>, Error> {
+fn found(links: Result<Vec<LinkMessage>, Error>) -> Result<Option<LinkMessage>, Error> {
     match links {
-        Ok(links) => Ok(links.into_iter().next().map(read)),
+        Ok(links) => Ok(links.into_iter().next()),
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }

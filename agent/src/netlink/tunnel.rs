@@ -1,7 +1,6 @@
 //! The device of tunnels to other nodes.
 
 use fairway_datapath::common::network::TUNNEL_MAC;
-use futures::TryStreamExt;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{LinkUnspec, LinkVxlan};
 
@@ -20,7 +19,7 @@ impl Netlink {
         mtu: u32,
         index: Option<u32>,
     ) -> Result<(Link, bool), Error> {
-        let present = self.tunnel().await?;
+        let present = self.look_up(TUNNEL).await?;
         let made = !present.as_ref().is_some_and(|message| is_of(message, port));
         if made {
             if present.is_some() {
@@ -67,16 +66,6 @@ impl Netlink {
     /// Whether the device is there, and Fairway's.
     pub(crate) async fn has_tunnel(&self) -> Result<bool, Error> {
         Ok(self.link(TUNNEL).await?.is_some_and(|link| link.mac == TUNNEL_MAC))
-    }
-
-    async fn tunnel(&self) -> Result<Option<LinkMessage>, Error> {
-        let links = self.handle.link().get().match_name(TUNNEL.to_owned()).execute();
-        let found: Result<Vec<_>, _> = links.try_collect().await;
-        match found.map_err(Error::refused("looking up the device", TUNNEL)) {
-            Ok(links) => Ok(links.into_iter().next()),
-            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 
