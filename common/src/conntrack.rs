@@ -4,7 +4,7 @@
 //! `to` is what the packet becomes. The *reply* entry's key is `to` reversed, and its `to` is the original
 //! tuple reversed. Either entry alone finds the other, and DNAT, SNAT and both together are one case.
 
-use crate::{Family, TCP, shared};
+use crate::{Family, TCP, checksum, shared};
 
 /// Who talks to whom.
 #[repr(C)]
@@ -36,6 +36,28 @@ impl<A: Family> Tuple<A> {
             ..*self
         }
     }
+
+    /// What a checksum over the addresses changes by when they become another tuple's, see [`checksum`].
+    #[inline(always)]
+    pub fn change_of_addresses(&self, to: &Self) -> u64 {
+        let mut sum = checksum::NONE;
+        let (source, destination) = (self.source.to_wide(), self.destination.to_wide());
+        let (new_source, new_destination) = (to.source.to_wide(), to.destination.to_wide());
+        let mut word = 0;
+        while word < size_of::<A>() / 4 {
+            sum = checksum::change(sum, source[word], new_source[word]);
+            sum = checksum::change(sum, destination[word], new_destination[word]);
+            word += 1;
+        }
+        sum
+    }
+
+    /// The same of the ports.
+    #[inline(always)]
+    pub fn change_of_ports(&self, to: &Self) -> u64 {
+        let sum = checksum::change(checksum::NONE, self.source_port.into(), to.source_port.into());
+        checksum::change(sum, self.destination_port.into(), to.destination_port.into())
+    }
 }
 
 /// One direction of a translated connection.
@@ -52,6 +74,37 @@ pub struct Entry<A> {
     pub service: u32,
     /// The backend's id.
     pub backend: u32,
+    /// Where the last packet of this direction went.
+    pub hop: Hop,
+}
+
+/// The way of a translated packet out of the node, as long as the direction's [`Entry::last_seen`] is the present tick: so
+/// pods and routes are looked up once a tick and not for each packet, and a change is followed within one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// Index of the device.
+    pub ifindex: u32,
+    /// Bytes of the longest IP packet that goes this way.
+    pub mtu: u16,
+    /// One of the constants of [`hop`].
+    pub kind: u8,
+    /// Zero.
+    pub pad: u8,
+    /// The link address that the packet comes from.
+    pub source: [u8; 6],
+    /// The one it is for.
+    pub destination: [u8; 6],
+}
+
+/// Values of [`Hop::kind`].
+pub mod hop {
+    /// Not known: the way is looked up.
+    pub const NONE: u8 = 0;
+    /// Out of the device.
+    pub const OUT: u8 = 1;
+    /// Into the namespace in which the device's peer is.
+    pub const PEER: u8 = 2;
 }
 
 /// The clock of connection tracking: the kernel's monotonic nanoseconds in steps of 2^30 ns (1.07 s), so that the
@@ -174,7 +227,10 @@ impl State {
 
 shared! {
     Tuple<A: Family>: 16, 40;
-    Entry<A: Family>: 32, 56;
+    Entry<A: Family>: 52, 76;
+}
+shared! {
+    Hop: 20;
 }
 
 #[cfg(test)]

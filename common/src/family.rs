@@ -36,6 +36,22 @@ impl Family for V6 {
     }
 }
 
+/// Spreads words that differ little (Knuth's multiplicative hash): the upper bits are the better ones.
+pub const SPREAD: u32 = 0x9e37_79b1;
+
+/// Spreads addresses that differ little.
+#[inline(always)]
+pub fn spread<A: Family>(address: A) -> u32 {
+    let words = address.to_wide();
+    let mut hash = 0;
+    let mut index = 0;
+    while index < size_of::<A>() / 4 {
+        hash = (hash ^ words[index]).wrapping_mul(SPREAD);
+        index += 1;
+    }
+    hash
+}
+
 /// Writes an IPv4 address as it is kept in maps.
 pub fn v4(address: core::net::Ipv4Addr) -> V4 {
     [u32::from_ne_bytes(address.octets())]

@@ -8,6 +8,12 @@ pub const SLOTS: u32 = 524_288;
 pub const BACKENDS: u32 = 262_144;
 /// Pods of one family on this node.
 pub const PODS: u32 = 1_024;
+/// Places for devices of pods, by their index: more than pods, so that few share one.
+pub const DEVICES: u32 = 4_096;
+/// Places for pods by their addresses, a power of two: more than pods, so that few share one.
+pub const NEAR: u32 = 4_096;
+/// Words of the filter in front of one family's frontends, a power of two: a million bits.
+pub const FILTER: u32 = 32_768;
 /// Conntrack entries of one family: two for each connection.
 pub const CONNTRACK: u32 = 262_144;
 /// Connections of one family that found [`CONNTRACK`] full: the one silent longest makes room.

@@ -1,6 +1,7 @@
 //! Pods of this node: where a packet for a pod's address is delivered.
 
-use crate::shared;
+use crate::family::spread;
+use crate::{Family, limits, shared};
 
 /// A pod of this node; the key is its address.
 #[repr(C)]
@@ -14,8 +15,8 @@ pub struct Pod {
     pub pod_mac: [u8; 6],
     /// Address of the device on the node's side.
     pub node_mac: [u8; 6],
-    /// Zero.
-    pub pad: u32,
+    /// In [`Near`]: how many other pods have this place, and are in the table of all pods only. Elsewhere zero.
+    pub others: u32,
 }
 
 impl Pod {
@@ -27,6 +28,40 @@ impl Pod {
     pub const SHAPED: u32 = 2;
 }
 
+/// A pod's device on the node's side and the address of one family that packets from it have: the device with index `i` is
+/// at `i % `[`limits::DEVICES`](crate::limits::DEVICES), unless another one took its place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<A> {
+    /// Its index.
+    pub ifindex: u32,
+    /// As [`Pod::flags`].
+    pub flags: u32,
+    /// The pod's address.
+    pub address: A,
+}
+
+/// A pod once more, at the [`place`] of its address: so an array finds it, which costs next to nothing, or says that there is
+/// none. Where two pods have one place the second one is in the table of all pods only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near<A> {
+    /// The pod; device 0: none.
+    pub pod: Pod,
+    /// Its address.
+    pub address: A,
+}
+
+/// Where the pod of an address has its [`Near`].
+#[inline(always)]
+pub fn place<A: Family>(address: A) -> u32 {
+    spread(address) >> (u32::BITS - limits::NEAR.trailing_zeros())
+}
+
 shared! {
     Pod: 24;
+}
+shared! {
+    Device<A: Family>: 12, 24;
+    Near<A: Family>: 28, 40;
 }

@@ -4,7 +4,8 @@
 //! pick. A run is never changed while a frontend names it: an update writes a new run, then replaces the
 //! frontend's value, and reuses the old run after a grace period.
 
-use crate::{Family, shared};
+use crate::family::{SPREAD, spread};
+use crate::{Family, limits, shared};
 
 /// The key of a frontend.
 #[repr(C)]
@@ -18,6 +19,15 @@ pub struct FrontendKey<A> {
     pub protocol: u8,
     /// Zero.
     pub pad: u8,
+}
+
+/// A bit of the filter in front of the frontends (a Bloom filter with one hash): the word that it is in, and its mask there.
+/// Where it is not set there is no frontend of that key, and none has a connection any more.
+#[inline(always)]
+pub fn filter_bit<A: Family>(key: &FrontendKey<A>) -> (u32, u32) {
+    let hash = (spread(key.address) ^ (key.port as u32 | (key.protocol as u32) << 16)).wrapping_mul(SPREAD);
+    let bit = hash >> (u32::BITS - (limits::FILTER * u32::BITS).trailing_zeros());
+    (bit / u32::BITS, 1 << (bit % u32::BITS))
 }
 
 impl<A: Family> FrontendKey<A> {

@@ -1,9 +1,11 @@
 //! The maps by their pins: typed access for whoever may read or write.
 
 mod clients;
+mod filter;
 mod flows;
 mod half;
 mod networks;
+mod pods;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +14,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData, MapInfo as KernelMap, PerCpuArray};
+use fairway_common::conntrack::{Tuple, flags};
 use fairway_common::reason::Count;
+use fairway_common::service::FrontendKey;
 use fairway_common::{Reason, V4, V6, family, limits};
 
 use self::clients::Clients;
@@ -26,21 +30,27 @@ use crate::table::{Image, Op};
 use crate::{Error, MapInfo, Network, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
-const LAYOUT: [(&str, bool, u32, u32, u32); 22] = [
+const LAYOUT: [(&str, bool, u32, u32, u32); 28] = [
     ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
     ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
+    ("FILTER4", false, 4, 4, limits::FILTER),
+    ("FILTER6", false, 4, 4, limits::FILTER),
     ("SLOTS", false, 4, 4, limits::SLOTS),
     ("BACKENDS4", false, 4, 12, limits::BACKENDS),
     ("BACKENDS6", false, 4, 24, limits::BACKENDS),
     ("PODS4", true, 4, 24, limits::PODS),
     ("PODS6", true, 16, 24, limits::PODS),
-    ("CONNTRACK4", true, 16, 32, limits::CONNTRACK),
-    ("CONNTRACK6", true, 40, 56, limits::CONNTRACK),
-    ("OVERFLOW4", true, 16, 32, limits::OVERFLOW),
-    ("OVERFLOW6", true, 40, 56, limits::OVERFLOW),
+    ("NEAR4", false, 4, 28, limits::NEAR),
+    ("NEAR6", false, 4, 40, limits::NEAR),
+    ("DEVICES4", false, 4, 12, limits::DEVICES),
+    ("DEVICES6", false, 4, 24, limits::DEVICES),
+    ("CONNTRACK4", true, 16, 52, limits::CONNTRACK),
+    ("CONNTRACK6", true, 40, 76, limits::CONNTRACK),
+    ("OVERFLOW4", true, 16, 52, limits::OVERFLOW),
+    ("OVERFLOW6", true, 40, 76, limits::OVERFLOW),
     ("OVERFLOWED", false, 4, 4, 1),
-    ("FRAGMENTS4", true, 16, 32, limits::FRAGMENTS),
-    ("FRAGMENTS6", true, 40, 56, limits::FRAGMENTS),
+    ("FRAGMENTS4", true, 16, 52, limits::FRAGMENTS),
+    ("FRAGMENTS6", true, 40, 76, limits::FRAGMENTS),
     ("HELD", true, 40, 2072, limits::HELD),
     ("AFFINITY", true, 24, 8, limits::AFFINITY),
     ("RANGES", true, 24, 4, limits::RANGES),
@@ -204,8 +214,17 @@ impl Maps {
         }
     }
 
-    pub(crate) fn begin_networks(&mut self) -> Result<(), Error> {
+    /// Makes what the kernel looks at first agree with the tables behind.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
+        self.v4.begin()?;
+        self.v6.begin()?;
         self.networks.begin()
+    }
+
+    /// Lets the filters forget frontends that are gone, and have no connections any more.
+    pub(crate) fn tidy(&mut self) -> Result<(), Error> {
+        self.v4.tidy_filter(|| tracked(&self.directory))?;
+        self.v6.tidy_filter(|| tracked(&self.directory))
     }
 
     pub(crate) fn set_networks(&mut self, networks: &[Network]) -> Result<(), Error> {
@@ -237,6 +256,14 @@ impl Maps {
     pub(crate) fn events_lost(&self) -> Result<u64, Error> {
         Ok(self.count(limits::COUNTS - 1)?.packets)
     }
+}
+
+/// The frontends that connections were made to.
+fn tracked<A: Address>(directory: &Path) -> Result<Vec<FrontendKey<A>>, Error> {
+    let entries = Flows::<A>::open(directory)?.read()?.all.into_iter();
+    let original = entries.filter(|(_, entry)| entry.flags & flags::REPLY == 0 && entry.service != 0);
+    let key = |tuple: Tuple<A>| FrontendKey::new(tuple.destination, tuple.destination_port, tuple.protocol);
+    Ok(original.map(|(tuple, _)| key(tuple)).collect())
 }
 
 /// What the kernel says of each map that is pinned below `pins`, by name. Counts entries by reading them, without any lock.

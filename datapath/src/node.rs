@@ -37,7 +37,7 @@ impl Datapath {
         let programs = Programs::load(&options)?;
         let attachments = Attachments::open(&options.pins)?;
         let mut maps = Maps::open(&map_directory(&options.pins))?;
-        maps.begin_networks()?;
+        maps.begin()?;
         Ok(Self { options, programs, attachments, maps, pods: BTreeMap::new(), repaired: Vec::new() })
     }
 
@@ -167,6 +167,7 @@ impl Datapath {
         self.maps.repair(&mut repaired, &mut failed);
         self.maps.repair_pods(self.pods.values(), &mut repaired, &mut failed);
         self.attachments.repair(&mut self.programs, &mut repaired, &mut failed);
+        failed.extend(self.maps.tidy().err());
         (repaired, failed)
     }
 

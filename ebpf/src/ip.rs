@@ -2,7 +2,7 @@
 
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use fairway_common::conntrack::{Entry, Tuple};
-use fairway_common::pod::Pod;
+use fairway_common::pod::{Device, Near, Pod};
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Family, ICMP, ICMP6, TCP, UDP, V4, V6};
@@ -39,10 +39,16 @@ pub trait Ip: Family {
 
     /// Services.
     fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend>;
+    /// The filter in front of them.
+    fn filter() -> &'static Array<u32>;
     /// Where they lead.
     fn backends() -> &'static Array<Backend<Self>>;
     /// Pods of this node.
     fn pods() -> &'static HashMap<Self, Pod>;
+    /// The same by the places of their addresses.
+    fn near() -> &'static Array<Near<Self>>;
+    /// Their devices.
+    fn devices() -> &'static Array<Device<Self>>;
     /// Translated connections.
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>>;
     /// The connection that this CPU is recording.
@@ -93,12 +99,24 @@ impl Ip for V4 {
         &maps::FRONTENDS4
     }
     #[inline(always)]
+    fn filter() -> &'static Array<u32> {
+        &maps::FILTER4
+    }
+    #[inline(always)]
     fn backends() -> &'static Array<Backend<Self>> {
         &maps::BACKENDS4
     }
     #[inline(always)]
     fn pods() -> &'static HashMap<Self, Pod> {
         &maps::PODS4
+    }
+    #[inline(always)]
+    fn near() -> &'static Array<Near<Self>> {
+        &maps::NEAR4
+    }
+    #[inline(always)]
+    fn devices() -> &'static Array<Device<Self>> {
+        &maps::DEVICES4
     }
     #[inline(always)]
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {
@@ -192,12 +210,24 @@ impl Ip for V6 {
         &maps::FRONTENDS6
     }
     #[inline(always)]
+    fn filter() -> &'static Array<u32> {
+        &maps::FILTER6
+    }
+    #[inline(always)]
     fn backends() -> &'static Array<Backend<Self>> {
         &maps::BACKENDS6
     }
     #[inline(always)]
     fn pods() -> &'static HashMap<Self, Pod> {
         &maps::PODS6
+    }
+    #[inline(always)]
+    fn near() -> &'static Array<Near<Self>> {
+        &maps::NEAR6
+    }
+    #[inline(always)]
+    fn devices() -> &'static Array<Device<Self>> {
+        &maps::DEVICES6
     }
     #[inline(always)]
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>> {

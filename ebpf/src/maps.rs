@@ -6,7 +6,7 @@ use fairway_common::affinity;
 use fairway_common::conntrack::{Entry, Tuple};
 use fairway_common::fragment::Held;
 use fairway_common::network::Network;
-use fairway_common::pod::Pod;
+use fairway_common::pod::{Device, Near, Pod};
 use fairway_common::ranges::Source;
 use fairway_common::reason::Count;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
@@ -18,6 +18,10 @@ pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limi
 #[map]
 pub static FRONTENDS6: HashMap<FrontendKey<V6>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
 #[map]
+pub static FILTER4: Array<u32> = Array::pinned(limits::FILTER, 0);
+#[map]
+pub static FILTER6: Array<u32> = Array::pinned(limits::FILTER, 0);
+#[map]
 pub static SLOTS: Array<u32> = Array::pinned(limits::SLOTS, 0);
 #[map]
 pub static BACKENDS4: Array<Backend<V4>> = Array::pinned(limits::BACKENDS, 0);
@@ -27,6 +31,14 @@ pub static BACKENDS6: Array<Backend<V6>> = Array::pinned(limits::BACKENDS, 0);
 pub static PODS4: HashMap<V4, Pod> = HashMap::pinned(limits::PODS, 0);
 #[map]
 pub static PODS6: HashMap<V6, Pod> = HashMap::pinned(limits::PODS, 0);
+#[map]
+pub static NEAR4: Array<Near<V4>> = Array::pinned(limits::NEAR, 0);
+#[map]
+pub static NEAR6: Array<Near<V6>> = Array::pinned(limits::NEAR, 0);
+#[map]
+pub static DEVICES4: Array<Device<V4>> = Array::pinned(limits::DEVICES, 0);
+#[map]
+pub static DEVICES6: Array<Device<V6>> = Array::pinned(limits::DEVICES, 0);
 #[map]
 pub static CONNTRACK4: HashMap<Tuple<V4>, Entry<V4>> = HashMap::pinned(limits::CONNTRACK, 0);
 #[map]

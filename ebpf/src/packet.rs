@@ -66,8 +66,14 @@ pub struct Packet<A> {
 /// A pointer to a `T` at an offset, if the packet's linear part reaches that far.
 #[inline(always)]
 fn at<T>(skb: *mut __sk_buff, offset: usize) -> Option<*mut T> {
-    // SAFETY: the kernel's context; reading these two fields is always allowed.
-    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    // SAFETY: the kernel's context; reading these two fields is always allowed. Read anew each time: the verifier takes what
+    // the compiler makes of two uses of one word for a number.
+    let (data, end) = unsafe {
+        (
+            (&raw const (*skb).data).read_volatile() as usize,
+            (&raw const (*skb).data_end).read_volatile() as usize,
+        )
+    };
     if data + offset + size_of::<T>() > end { None } else { Some((data + offset) as *mut T) }
 }
 
@@ -187,30 +193,51 @@ impl<A: Parse> Packet<A> {
     pub fn parse(&mut self) -> Result<(), Reason> {
         let skb = self.skb;
         pull(skb, ETHERNET + A::HEADER + 20);
-        let (protocol, offset, bits) = A::transport(skb)?;
-        let addresses: [A; 2] = read(skb, ETHERNET + A::ADDRESSES)?;
-        self.tuple.source = addresses[0];
-        self.tuple.destination = addresses[1];
-        self.tuple.protocol = protocol;
+        let header = at::<A::Header>(skb, ETHERNET).ok_or(Reason::Malformed)?.cast_const().cast::<u8>();
+        // SAFETY: within the header.
+        self.ttl = unsafe { header.add(A::TTL).read() };
+        let mut index = 0;
+        while index < Self::ADDRESSES {
+            // SAFETY: the two addresses stand in the header, one behind the other.
+            let word = unsafe { header.add(A::ADDRESSES).cast::<u64>().add(index).read() };
+            self.name(index, word);
+            index += 1;
+        }
+        let (protocol, offset, bits) = A::transport(skb, header)?;
         self.transport = offset;
-        self.ttl = read(skb, ETHERNET + A::TTL)?;
         if bits & FRAGMENT != 0 {
             self.kind = if bits & HEADLESS != 0 { Kind::Later } else { Kind::First };
         }
-        if self.kind != Kind::Later {
-            if protocol == TCP || protocol == UDP {
-                self.read_ports(offset != ETHERNET + A::HEADER)?;
-            } else if protocol == A::ICMP {
-                self.read_icmp();
-            }
-        }
-        self.original = self.tuple;
+        let ports = if self.kind == Kind::Later {
+            0
+        } else if protocol == TCP || protocol == UDP {
+            self.read_ports(protocol, offset != ETHERNET + A::HEADER)?
+        } else if protocol == A::ICMP {
+            self.read_icmp()
+        } else {
+            0
+        };
+        self.name(Self::ADDRESSES, (protocol as u64) << 32 | ports as u64);
         Ok(())
     }
 
-    /// Sees whether an ICMP packet is an error, or a ping.
+    /// How many 64-bit words two addresses are.
+    const ADDRESSES: usize = size_of::<A>() / 4;
+
+    /// Writes a word of both tuples, which are the two addresses and one more word: two ports, the protocol, zeros. They are
+    /// written in words as large as they are read again: a processor waits for each word that several writes made up.
     #[inline(always)]
-    fn read_icmp(&mut self) {
+    fn name(&mut self, index: usize, word: u64) {
+        // SAFETY: within the tuples.
+        unsafe {
+            (&raw mut self.tuple).cast::<u64>().add(index).write(word);
+            (&raw mut self.original).cast::<u64>().add(index).write(word);
+        }
+    }
+
+    /// Sees whether an ICMP packet is an error, or a ping. Returns what stands for its ports.
+    #[inline(always)]
+    fn read_icmp(&mut self) -> u32 {
         // Type and code, checksum, id.
         let mut words = [0u16; 3];
         // SAFETY: the helper checks the bounds.
@@ -218,43 +245,43 @@ impl<A: Parse> Packet<A> {
             bpf_skb_load_bytes(self.skb.cast(), self.transport as u32, words.as_mut_ptr().cast(), 6) == 0
         };
         if !found || self.kind != Kind::Whole {
-            return;
+            return 0;
         }
         let [kind, _] = words[0].to_ne_bytes();
         if A::is_error(kind) {
             self.kind = Kind::Error;
         } else if A::masquerades() && (kind == A::ECHO[0] || kind == A::ECHO[1]) {
             self.kind = Kind::Echo;
-            if kind == A::ECHO[0] {
-                self.tuple.source_port = words[2];
-            } else {
-                self.tuple.destination_port = words[2];
-            }
+            // As a source port, or as a destination port.
+            let shift = if kind == A::ECHO[0] { 0 } else { 16 };
+            return (words[2] as u32) << shift;
         }
+        0
     }
 
+    /// Looks at a header of TCP or UDP. Returns the two ports as they stand there.
     #[inline(always)]
-    fn read_ports(&mut self, options: bool) -> Result<(), Reason> {
+    fn read_ports(&mut self, protocol: u8, options: bool) -> Result<u32, Reason> {
         if options {
             pull(self.skb, self.transport + 20);
         }
-        if self.tuple.protocol == TCP {
-            let words: [u16; TCP_HEADER / 2] = read(self.skb, self.transport)?;
-            (self.tuple.source_port, self.tuple.destination_port) = (words[0], words[1]);
+        if protocol == TCP {
+            let words: [u32; TCP_HEADER / 4] = read(self.skb, self.transport)?;
             // Header length and flags.
-            let [length, flags] = words[6].to_ne_bytes();
+            let [length, flags, ..] = words[3].to_ne_bytes();
             if length >> 4 < 5 {
                 return Err(Reason::Malformed);
             }
             self.tcp_flags = flags;
+            Ok(words[0])
         } else {
-            let words: [u16; 4] = read(self.skb, self.transport)?;
-            (self.tuple.source_port, self.tuple.destination_port) = (words[0], words[1]);
-            if u16::from_be(words[2]) < 8 {
+            let words: [u32; 2] = read(self.skb, self.transport)?;
+            let [high, low, ..] = words[1].to_ne_bytes();
+            if u16::from_be_bytes([high, low]) < 8 {
                 return Err(Reason::Malformed);
             }
+            Ok(words[0])
         }
-        Ok(())
     }
 
     /// Whether the packet has what tells its connection from others.

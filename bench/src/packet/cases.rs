@@ -7,7 +7,7 @@ use fairway_common::conntrack::tcp;
 use fairway_common::harness::{Field, HEAD, Plan};
 use fairway_common::{Reason, TCP};
 
-use super::flows::{CLIENTS, Connections, FLOWS, NEW, SHOWN};
+use super::flows::{CLIENTS, Connections, FLOWS, NEW, PORTS, SHOWN};
 use super::harness::Load;
 use super::test_run::Kind;
 use super::world::World;
@@ -75,7 +75,9 @@ impl Services {
             (services.node_far, remote),
         ];
         for (frontend, backend) in table {
-            world.put(frontend, &[backend], &[backend], 0);
+            for port in frontend.port()..frontend.port() + PORTS {
+                world.put(SocketAddr::new(frontend.ip(), port), &[backend], &[backend], 0);
+            }
         }
         services
     }
@@ -190,7 +192,7 @@ fn row(world: &World, what: &What<'_>, flow: Flow, ends: [SocketAddr; 2], ports:
     let [first, second] = ports.map(|port| transport + port);
     let fields = match flow {
         Flow::Hot => [field(first, 0, 0), field(second, 0, 0)],
-        Flow::Many => [field(first, 0, 0x7fff), field(second, 15, 1)],
+        Flow::Many => [field(first, 0, 0x3fff), field(second, 14, PORTS as u32 - 1)],
         Flow::New => {
             // The low bits of the source address, too: a client outside that keeps its address has few ports to show.
             let outside = what.program != "from_pod" && what.reason == Some(Reason::ServiceNew);

@@ -5,17 +5,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
 use aya::maps::IterableMap;
-use fairway_common::conntrack::{Entry, Tuple, flags, tick};
+use fairway_common::conntrack::{Entry, Hop, Tuple, flags, tick};
 use fairway_common::{Family, TCP, V4, V6, family};
 
 use super::test_run;
 use super::world::World;
 
-/// Connections in rotation: 32,768 ports of clients, at two ports of a Service.
+/// Connections in rotation: 16,384 ports of clients, at four ports of a Service.
 pub(crate) const FLOWS: u32 = 65_536;
 /// The first port of clients, and of those that they show: a translated client has another one.
 pub(crate) const CLIENTS: u16 = 1024;
-pub(crate) const SHOWN: u16 = 31_024;
+pub(crate) const SHOWN: u16 = 2_048;
+/// Ports of each Service, one behind the other.
+pub(crate) const PORTS: u16 = 4;
 /// The first port of clients whose connections are new.
 pub(crate) const NEW: u16 = 32_768;
 
@@ -52,14 +54,14 @@ impl Connections {
         };
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for flow in 0..FLOWS {
-            let (client, service) = ((flow & 0x7fff) as u16, (flow >> 15) as u16);
+            let (client, service) = ((flow & 0x3fff) as u16, (flow >> 14) as u16);
             let original = tuple(self.client, self.frontend, (client, service));
             let shown = tuple(self.shown, self.backend, (client, service));
             for (key, to, flags) in
                 [(original, shown, seen), (shown.reversed(), original.reversed(), seen | flags::REPLY)]
             {
                 keys.push(key);
-                values.push(Entry { to, last_seen: now, flags, service: 7, backend: 1 });
+                values.push(Entry { to, last_seen: now, flags, service: 7, backend: 1, hop: Hop::default() });
             }
         }
         Ok(test_run::insert(map, &keys, &values)?)

@@ -224,7 +224,7 @@ impl Tracker {
 
 impl<A: Address> Half<A> {
     fn open(directory: &Path) -> Result<Self, Error> {
-        let [frontends, backends, _] = A::NAMES;
+        let [frontends, backends, ..] = A::NAMES;
         Ok(Self {
             flows: Flows::open(directory)?,
             frontends: descriptor(directory, frontends)?,

@@ -9,6 +9,8 @@ use fairway_common::pod::Pod as KernelPod;
 use fairway_common::service::{Backend as KernelBackend, Frontend, FrontendKey as Key};
 use fairway_common::{Family, V4, V6, family, limits};
 
+use super::filter::Filter;
+use super::pods::{Pods, Words};
 use crate::table::{Backend, FrontendKey, Image};
 use crate::{Error, Pod, raw};
 
@@ -18,22 +20,18 @@ pub(super) struct Half<A: Address> {
     fds: [OwnedFd; 3],
     frontends: HashMap<MapData, Key<A>, Frontend>,
     backends: Array<MapData, KernelBackend<A>>,
-    pods: HashMap<MapData, Words<A>, KernelPod>,
+    filter: Filter<A>,
+    pods: Pods<A>,
 }
-
-/// An address as a map's key.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Words<A>(A);
-
-#[expect(unsafe_code, reason = "an array of 32-bit words")]
-// SAFETY: `repr(transparent)` over an array of integers.
-unsafe impl<A: Family> aya::Pod for Words<A> {}
 
 /// What a family adds to its words: the address as the rest of user space has it.
 pub(crate) trait Address: Family {
     /// The names of its tables, in the order of [`Half`]'s fields.
     const NAMES: [&'static str; 3];
+    /// Its pods once more, by address and by device.
+    const NEAR: [&'static str; 2];
+    /// The filter in front of its frontends.
+    const FILTER: &'static str;
     /// The table of connections, and those that found it full.
     const FLOWS: [&'static str; 2];
     /// The sockets whose peer was translated.
@@ -43,6 +41,8 @@ pub(crate) trait Address: Family {
 
 impl Address for V4 {
     const NAMES: [&'static str; 3] = ["FRONTENDS4", "BACKENDS4", "PODS4"];
+    const NEAR: [&'static str; 2] = ["NEAR4", "DEVICES4"];
+    const FILTER: &'static str = "FILTER4";
     const FLOWS: [&'static str; 2] = ["CONNTRACK4", "OVERFLOW4"];
     const PEERS: &'static str = "PEERS4";
     fn to_ip(self) -> IpAddr {
@@ -52,6 +52,8 @@ impl Address for V4 {
 
 impl Address for V6 {
     const NAMES: [&'static str; 3] = ["FRONTENDS6", "BACKENDS6", "PODS6"];
+    const NEAR: [&'static str; 2] = ["NEAR6", "DEVICES6"];
+    const FILTER: &'static str = "FILTER6";
     const FLOWS: [&'static str; 2] = ["CONNTRACK6", "OVERFLOW6"];
     const PEERS: &'static str = "PEERS6";
     fn to_ip(self) -> IpAddr {
@@ -77,7 +79,8 @@ impl<A: Address> Half<A> {
             fds: [get(frontends)?, get(backends)?, get(pods)?],
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
             backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
-            pods: open(directory, pods)?.try_into().map_err(Error::map("open", pods))?,
+            filter: Filter::open(directory)?,
+            pods: Pods::open(directory)?,
         })
     }
 
@@ -135,6 +138,7 @@ impl<A: Address> Half<A> {
         value: &Frontend,
     ) -> Result<(), Error> {
         let key = Key::new(address, key.port.to_be(), key.protocol);
+        self.filter.add(&key)?;
         self.frontends
             .insert(key, value, 0)
             .map_err(|error| write_error(error, A::NAMES[0], limits::FRONTENDS))
@@ -142,35 +146,38 @@ impl<A: Address> Half<A> {
 
     pub(super) fn delete_frontend(&mut self, address: A, key: &FrontendKey) -> Result<(), Error> {
         let key = Key::new(address, key.port.to_be(), key.protocol);
-        gone_is_fine(self.frontends.remove(&key)).map_err(Error::map("write", A::NAMES[0]))
+        gone_is_fine(self.frontends.remove(&key)).map_err(Error::map("write", A::NAMES[0]))?;
+        self.filter.removed();
+        Ok(())
     }
 
-    /// The kernel programs set a bit of the value: where another value was, it may have been set since. `was_there`: even if
-    /// it is not now.
-    pub(super) fn put_pod(&mut self, address: A, pod: &Pod, was_there: bool) -> Result<(), Error> {
-        let old = self.pods.get(&Words(address), 0).ok();
-        let translates = if was_there || old.is_some() { KernelPod::TRANSLATES } else { 0 };
-        let shaped = if pod.shaped { KernelPod::SHAPED } else { 0 };
-        let value = KernelPod {
-            ifindex: pod.ifindex,
-            flags: translates | shaped,
-            pod_mac: pod.pod_mac,
-            node_mac: pod.node_mac,
-            pad: 0,
-        };
-        if old.is_some_and(|old| KernelPod { flags: old.flags | KernelPod::TRANSLATES, ..old } == value) {
+    /// Makes the filter say what it must, and no more where much is gone. `tracked`: what connections were made to.
+    pub(super) fn tidy_filter(
+        &mut self,
+        tracked: impl FnOnce() -> Result<Vec<Key<A>>, Error>,
+    ) -> Result<(), Error> {
+        if !self.filter.is_stale() {
             return Ok(());
         }
-        self.pods
-            .insert(Words(address), value, 0)
-            .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
+        let frontends = self.read::<Key<A>, Frontend>(0)?.into_iter().map(|(key, _)| key);
+        let tracked = tracked()?;
+        self.filter.set(frontends.chain(tracked), false)
     }
 
-    /// Whether the pod had connections that were translated on the wire: its flag says so.
+    /// Makes what stands in front of the tables agree with them: somebody may have removed a pin while no agent ran.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        let frontends = self.read::<Key<A>, Frontend>(0)?;
+        self.filter.set(frontends.into_iter().map(|(key, _)| key), true)?;
+        let pods = self.read::<Words<A>, KernelPod>(2)?;
+        self.pods.begin(&pods)
+    }
+
+    pub(super) fn put_pod(&mut self, address: A, pod: &Pod, was_there: bool) -> Result<(), Error> {
+        self.pods.put(address, pod, was_there)
+    }
+
     pub(super) fn delete_pod(&mut self, address: A) -> Result<bool, Error> {
-        let old = self.pods.get(&Words(address), 0).ok();
-        gone_is_fine(self.pods.remove(&Words(address))).map_err(Error::map("write", A::NAMES[2]))?;
-        Ok(old.is_some_and(|old| old.flags & KernelPod::TRANSLATES != 0))
+        self.pods.delete(address)
     }
 
     pub(super) fn pods(&self) -> Result<impl Iterator<Item = Pod> + use<A>, Error> {

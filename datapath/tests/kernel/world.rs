@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fairway_datapath::common::conntrack::{Entry, Tuple, flags};
+use fairway_datapath::common::conntrack::{Entry, Hop, Tuple, flags};
 use fairway_datapath::common::{V4, limits};
 use fairway_datapath::{Datapath, Options};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -239,7 +239,8 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
             protocol: fairway_datapath::common::UDP,
             pad: [0; 3],
         };
-        let entry = Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0 };
+        let entry =
+            Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0, hop: Hop::default() };
         if table.insert(key, entry, 0).is_err() {
             break;
         }

@@ -1,7 +1,7 @@
 //! A full table of connections.
 
 use fairway_common::Reason::{ConntrackOverflow, ReplyTranslated, ServiceNew, Translated};
-use fairway_common::conntrack::{Entry, Tuple, flags};
+use fairway_common::conntrack::{Entry, Hop, Tuple, flags};
 use fairway_common::{Family, TCP, limits};
 
 use crate::netns::{ETH0, NODE2};
@@ -20,7 +20,14 @@ fn fill<A: Family>(map: &mut aya::maps::HashMap<aya::maps::MapData, Tuple<A>, En
     };
     for number in 0..=limits::CONNTRACK {
         (tuple.source_port, tuple.destination_port) = (number as u16, (number >> 16) as u16);
-        let entry = Entry { to: tuple, last_seen: 0, flags: flags::REPLY, service: 1, backend: 1 };
+        let entry = Entry {
+            to: tuple,
+            last_seen: 0,
+            flags: flags::REPLY,
+            service: 1,
+            backend: 1,
+            hop: Hop::default(),
+        };
         if map.insert(tuple, entry, 0).is_err() {
             return;
         }

@@ -3,6 +3,7 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use fairway_common::Reason;
+use fairway_common::conntrack::Hop;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
 
@@ -25,10 +26,14 @@ impl<const TUNNEL: bool> Direction for FromNetwork<TUNNEL> {
     const SHORTCUT: bool = true;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
+    fn send<A: Parse>(
+        packet: &mut Packet<A>,
+        pod: Option<&Pod>,
+        learnt: Option<&mut Hop>,
+    ) -> Result<(), Reason> {
         match pod {
-            Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::onward(packet, false),
+            Some(pod) => deliver::to_peer(packet, pod, learnt),
+            None => deliver::onward(packet, false, learnt),
         }
     }
 }
@@ -47,11 +52,15 @@ impl Direction for ToNetwork {
     const MASQUERADES: bool = true;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
+    fn send<A: Parse>(
+        packet: &mut Packet<A>,
+        pod: Option<&Pod>,
+        _learnt: Option<&mut Hop>,
+    ) -> Result<(), Reason> {
         if let Some(pod) = pod {
             return deliver::to_pod(packet, pod);
         }
-        deliver::onward(packet, true)
+        deliver::onward(packet, true, None)
     }
 }
 

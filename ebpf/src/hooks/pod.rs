@@ -3,6 +3,7 @@
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use fairway_common::Reason;
+use fairway_common::conntrack::Hop;
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
 
@@ -24,10 +25,14 @@ impl Direction for FromPod {
     const SHORTCUT: bool = true;
 
     #[inline(always)]
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason> {
+    fn send<A: Parse>(
+        packet: &mut Packet<A>,
+        pod: Option<&Pod>,
+        learnt: Option<&mut Hop>,
+    ) -> Result<(), Reason> {
         match pod {
-            Some(pod) => deliver::to_peer(packet, pod),
-            None => deliver::onward(packet, false),
+            Some(pod) => deliver::to_peer(packet, pod, learnt),
+            None => deliver::onward(packet, false, learnt),
         }
     }
 }
@@ -46,7 +51,11 @@ impl<const TUNNEL: bool> Direction for ToPod<TUNNEL> {
     const SHORTCUT: bool = false;
 
     #[inline(always)]
-    fn send<A: Parse>(_packet: &mut Packet<A>, _pod: Option<&Pod>) -> Result<(), Reason> {
+    fn send<A: Parse>(
+        _packet: &mut Packet<A>,
+        _pod: Option<&Pod>,
+        _learnt: Option<&mut Hop>,
+    ) -> Result<(), Reason> {
         Ok(())
     }
 }

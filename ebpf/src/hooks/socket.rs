@@ -9,6 +9,7 @@ use aya_ebpf::programs::SockAddrContext;
 use fairway_common::affinity::kind;
 use fairway_common::conntrack::Tuple;
 use fairway_common::event::Hook;
+use fairway_common::family::SPREAD;
 use fairway_common::service::Frontend;
 use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Reason, V4, V6, limits};
@@ -16,7 +17,7 @@ use fairway_common::{Reason, V4, V6, limits};
 use crate::ip::Ip;
 use crate::settings;
 use crate::stage::report;
-use crate::stage::service::{self, Client, SPREAD, Side};
+use crate::stage::service::{self, Client, Side};
 
 /// The call goes on.
 const ALLOW: i32 = 1;

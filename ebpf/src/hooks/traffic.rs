@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use fairway_common::affinity::kind;
-use fairway_common::conntrack::flags;
+use fairway_common::conntrack::{Entry, Hop, flags};
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, backend_flags};
@@ -43,8 +43,13 @@ pub trait Direction {
     /// Packets leave the node for good: those of its pods to the world take its address.
     const MASQUERADES: bool = false;
 
-    /// Sends on a packet whose addresses are final. `pod`: the local pod it is for.
-    fn send<A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<(), Reason>;
+    /// Sends on a packet whose addresses are final. `pod`: the local pod it is for. `learnt` is told the way, if the next
+    /// packet of the connection can take it too.
+    fn send<A: Parse>(
+        packet: &mut Packet<A>,
+        pod: Option<&Pod>,
+        learnt: Option<&mut Hop>,
+    ) -> Result<(), Reason>;
 }
 
 /// Runs a program on a packet of either family.
@@ -74,9 +79,9 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
     }
     let result = match next {
         // In one place: the verifier walks what follows a call once for each.
-        Ok(Next::Send) => {
+        Ok(Next::Send(learnt)) => {
             let pod = deliver::pod(&packet.tuple.destination);
-            D::send(&mut packet, pod)
+            D::send(&mut packet, pod, learnt)
         }
         Ok(Next::Leave) => Ok(()),
         Err(reason) => Err(reason),
@@ -93,8 +98,8 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
 enum Next {
     /// The program's verdict stands.
     Leave,
-    /// It was translated: its way is looked up.
-    Send,
+    /// It was translated: its way is looked up, and may be learnt.
+    Send(Option<&'static mut Hop>),
 }
 
 #[inline(always)]
@@ -109,9 +114,14 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
             Sender::Stranger => return Err(Reason::SpoofedSource),
         }
     }
-    let pod = if D::SHORTCUT { deliver::pod(&packet.tuple.destination) } else { None };
+    // A pod that has translated connections sends little else.
+    let first = D::OF_A_POD && known && packet.kind == Kind::Whole && packet.has_ports();
+    if first && let Some(entry) = conntrack::find(packet) {
+        return follow::<D, A>(packet, entry);
+    }
+    let pod = if D::SHORTCUT { pod::<D, A>(&packet.tuple.destination) } else { None };
     if let Some(pod) = pod
-        && pod.flags & Pod::TRANSLATES == 0
+        && (D::OF_A_POD && !known || pod.flags & Pod::TRANSLATES == 0)
     {
         return plain::<D, A>(packet, Some(pod));
     }
@@ -123,13 +133,14 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
     if !packet.has_ports() {
         return without_ports::<D, A>(packet, pod);
     }
-    if known && let Some(entry) = conntrack::find(packet) {
-        packet.service = entry.service;
-        let reply = entry.flags & flags::REPLY != 0;
-        packet.rewrite(&entry.to)?;
-        let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
-        report::packet(D::HOOK, reason, packet);
-        return Ok(Next::Send);
+    if D::SIDE == Side::Outside && pod.is_none() && !conntrack::may_know(packet) {
+        return plain::<D, A>(packet, None);
+    }
+    if known
+        && !first
+        && let Some(entry) = conntrack::find(packet)
+    {
+        return follow::<D, A>(packet, entry);
     }
     if !D::SERVICES {
         return Ok(Next::Leave);
@@ -141,6 +152,33 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
         }
         _ => plain::<D, A>(packet, pod),
     }
+}
+
+/// The pod that a packet is for. The node's own address is nobody else's.
+#[inline(always)]
+fn pod<D: Direction, A: Parse>(destination: &A) -> Option<&'static Pod> {
+    if D::SIDE == Side::Outside && *destination == A::node_address() {
+        None
+    } else {
+        deliver::pod(destination)
+    }
+}
+
+/// A packet of a known connection.
+#[inline(always)]
+fn follow<D: Direction, A: Parse>(
+    packet: &mut Packet<A>,
+    entry: &'static mut Entry<A>,
+) -> Result<Next, Reason> {
+    packet.service = entry.service;
+    let reply = entry.flags & flags::REPLY != 0;
+    packet.rewrite(&entry.to)?;
+    let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
+    report::packet(D::HOOK, reason, packet);
+    if D::SHORTCUT && deliver::again(packet, &entry.hop)? {
+        return Ok(Next::Leave);
+    }
+    Ok(Next::Send(Some(&mut entry.hop)))
 }
 
 /// A fragment: a first one goes on like any packet, unless others wait for it; a later one does as its first did.
@@ -159,7 +197,7 @@ fn fragments<D: Direction, A: Parse>(
     match fragment::follow(packet)? {
         Followed::Translated => {
             report::packet(D::HOOK, Reason::FragmentTranslated, packet);
-            Ok(Some(Next::Send))
+            Ok(Some(Next::Send(None)))
         }
         // What the node's own stack sends is in order.
         Followed::Unknown if D::SHORTCUT && fragment::concerns(packet, pod.is_some()) => {
@@ -177,7 +215,7 @@ fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Po
             0 => {}
             1 => {
                 report::packet(D::HOOK, Reason::ErrorTranslated, packet);
-                return Ok(Next::Send);
+                return Ok(Next::Send(None));
             }
             _ => return Err(Reason::RewriteFailed),
         }
@@ -189,7 +227,7 @@ fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Po
 #[inline(always)]
 fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
     if let Some(pod) = pod {
-        D::send(packet, Some(pod))?;
+        D::send(packet, Some(pod), None)?;
         return Ok(Next::Leave);
     }
     if D::SERVICES && packet.tuple.destination.in_service_range() {
@@ -251,8 +289,8 @@ fn record<D: Direction, A: Parse>(
     reason: Reason,
 ) -> Result<(), Reason> {
     conntrack::create(packet, pending, backend)?;
-    conntrack::translates(&pending.to.destination);
-    conntrack::translates(&packet.tuple.source);
+    source::translates(&pending.to.destination);
+    source::translates(&packet.tuple.source);
     packet.rewrite(&pending.to)?;
     report::packet(D::HOOK, reason, packet);
     Ok(())
@@ -299,7 +337,7 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
     }
     let reason = if to.source == packet.tuple.source { Reason::ServiceNew } else { Reason::SourceTranslated };
     record::<D, A>(packet, pending, choice.id, reason)?;
-    Ok(Next::Send)
+    Ok(Next::Send(None))
 }
 
 /// A new connection's source: the client's own where replies come back by themselves.

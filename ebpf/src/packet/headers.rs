@@ -16,8 +16,10 @@ const LINEAR: u32 = 0x3ff;
 pub trait Parse: Ip {
     /// The id that a fragment shares with the others of its datagram.
     fn fragment_id(skb: *mut __sk_buff, transport: usize) -> u32;
-    /// Finds the transport header: protocol, offset, and whether it is a fragment.
-    fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason>;
+    /// The header without options, as bytes.
+    type Header;
+    /// Finds the transport header: protocol, offset, and whether it is a fragment. `header` points to a [`Self::Header`].
+    fn transport(skb: *mut __sk_buff, header: *const u8) -> Result<(u8, usize, u8), Reason>;
     /// The same in a packet that stands in another one at `start`, as [`extensions`] packs it.
     fn quoted(skb: *mut __sk_buff, start: usize) -> u64;
 }
@@ -36,18 +38,29 @@ pub(super) const FRAGMENT: u8 = 1;
 /// A fragment other than the first: no transport header.
 pub(super) const HEADLESS: u8 = 2;
 
+/// A number in network byte order that stands at an offset of a header: read in one piece, the machine does not mind where.
+///
+/// # Safety
+///
+/// The header is as long.
+#[inline(always)]
+unsafe fn number(header: *const u8, offset: usize) -> u16 {
+    // SAFETY: what the caller says.
+    u16::from_be(unsafe { header.add(offset).cast::<u16>().read() })
+}
+
 impl Parse for fairway_common::V4 {
+    type Header = [u8; 20];
+
     #[inline(always)]
-    fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason> {
-        let version = read::<u8>(skb, ETHERNET)?;
+    fn transport(skb: *mut __sk_buff, header: *const u8) -> Result<(u8, usize, u8), Reason> {
+        // SAFETY: within 20 bytes.
+        let (version, total, fragment, protocol) =
+            unsafe { (header.read(), number(header, 2), number(header, 6), header.add(9).read()) };
         let header = ((version & 0xf) as usize) << 2;
-        if version >> 4 != 4 || header < Self::HEADER {
+        if version >> 4 != 4 || header < Self::HEADER || !plausible(skb, header, total as u32) {
             return Err(Reason::Malformed);
         }
-        if !plausible(skb, header, u16::from_be(read(skb, ETHERNET + 2)?) as u32) {
-            return Err(Reason::Malformed);
-        }
-        let fragment = u16::from_be(read(skb, ETHERNET + 6)?);
         let mut bits = 0;
         if fragment & 0x3fff != 0 {
             bits |= FRAGMENT;
@@ -55,7 +68,7 @@ impl Parse for fairway_common::V4 {
         if fragment & 0x1fff != 0 {
             bits |= HEADLESS;
         }
-        Ok((read(skb, ETHERNET + 9)?, ETHERNET + header, bits))
+        Ok((protocol, ETHERNET + header, bits))
     }
 
     #[inline(always)]
@@ -79,17 +92,20 @@ impl Parse for fairway_common::V4 {
 }
 
 impl Parse for fairway_common::V6 {
+    type Header = [u8; 40];
+
     #[inline(always)]
-    fn transport(skb: *mut __sk_buff) -> Result<(u8, usize, u8), Reason> {
-        if read::<u8>(skb, ETHERNET)? >> 4 != 6 {
+    fn transport(skb: *mut __sk_buff, header: *const u8) -> Result<(u8, usize, u8), Reason> {
+        // SAFETY: within 40 bytes.
+        let (version, payload, protocol) =
+            unsafe { (header.read(), number(header, 4) as u32, header.add(6).read()) };
+        if version >> 4 != 6 {
             return Err(Reason::Malformed);
         }
         // A length of zero is that of a packet longer than the field can say.
-        let payload = u16::from_be(read(skb, ETHERNET + 4)?) as u32;
         if payload != 0 && payload + (ETHERNET + Self::HEADER) as u32 > length(skb) {
             return Err(Reason::Malformed);
         }
-        let protocol = read(skb, ETHERNET + 6)?;
         if protocol == TCP || protocol == UDP {
             return Ok((protocol, ETHERNET + Self::HEADER, 0));
         }

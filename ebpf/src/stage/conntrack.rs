@@ -4,14 +4,13 @@ use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{
     bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
 };
-use fairway_common::conntrack::{Entry, Tuple, flags, observe, tcp, tick};
-use fairway_common::pod::Pod;
-use fairway_common::service::backend_flags;
+use fairway_common::conntrack::{Entry, Hop, Tuple, flags, hop, observe, tcp, tick};
+use fairway_common::service::{FrontendKey, backend_flags};
 use fairway_common::{Reason, TCP, UDP, limits};
 
 use crate::ip::Ip;
 use crate::maps::{OVERFLOWED, Pending};
-use crate::packet::Packet;
+use crate::packet::{Kind, Packet};
 use crate::settings;
 use crate::stage::{report, service};
 
@@ -38,8 +37,10 @@ pub fn now() -> u32 {
 
 /// Finds the packet's connection and notes that it was seen. A SYN on a connection that has ended finds nothing:
 /// it starts a new one (S45).
+///
+/// What the entry says of its hop is from an earlier tick, and forgotten, when this is the first packet of one.
 #[inline(always)]
-pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
+pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static mut Entry<A>> {
     let entry = get(&packet.tuple)?;
     let seen = observe(packet.tuple.protocol, packet.tcp_flags);
     // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
@@ -54,12 +55,24 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static Entry<A>> {
         // Writing what is there already would only move the cache line between CPUs.
         if (*entry).last_seen != now {
             (*entry).last_seen = now;
+            (*entry).hop.kind = hop::NONE;
         }
         if (*entry).flags & seen != seen {
             (*entry).flags |= seen;
         }
-        Some(&*entry)
+        Some(&mut *entry)
     }
+}
+
+/// Whether a packet from outside that is for no pod may be of a known connection, or begin one: it is for a frontend, or an
+/// answer to a source port of this node's choice.
+#[inline(always)]
+pub fn may_know<A: Ip>(packet: &Packet<A>) -> bool {
+    let tuple = &packet.tuple;
+    is_drawn(tuple.destination_port)
+        || u16::from_be(tuple.destination_port) < limits::PRIVILEGED
+        || packet.kind == Kind::Echo
+        || service::may_be(&FrontendKey::new(tuple.destination, tuple.destination_port, tuple.protocol))
 }
 
 /// The entry of a tuple.
@@ -149,6 +162,7 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         flags: flags::REPLY,
         service: packet.service,
         backend,
+        hop: Hop::default(),
     };
     claim(packet, pending)?;
     pending.to.source_port = pending.key.destination_port;
@@ -159,19 +173,6 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         return Err(Reason::ConntrackFull);
     }
     Ok(())
-}
-
-/// Notes that packets from and to a pod have to be looked up from now on. Before the first packet leaves.
-#[inline(never)]
-pub fn translates<A: Ip>(address: &A) {
-    if let Some(pod) = A::pods().get_ptr_mut(address) {
-        // SAFETY: a live entry; the bit is only ever set.
-        unsafe {
-            if (*pod).flags & Pod::TRANSLATES == 0 {
-                (*pod).flags |= Pod::TRANSLATES;
-            }
-        }
-    }
 }
 
 /// What [`attempt`] works on.
@@ -214,7 +215,10 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
     let translates_source = key.destination != reply.to.destination;
     match index {
         0 => {}
-        1 if !translates_source => key.destination_port = reply.to.destination_port,
+        // Replies to a client of this node have a port of its range.
+        1 if !translates_source && !is_drawn(key.destination_port) => {
+            key.destination_port = reply.to.destination_port
+        }
         _ => key.destination_port = port(service::random()),
     }
     if translates_source && matches!(key.protocol, TCP | UDP) && listens(claim.skb, key) {
@@ -268,6 +272,12 @@ pub fn apart(client: u16, ports: Ports) -> u16 {
         Ports::Node => port(number),
         Ports::High => ((HIGH + number % (0x1_0000 - HIGH)) as u16).to_be(),
     }
+}
+
+/// Whether a port is of the node's range; network byte order.
+#[inline(always)]
+fn is_drawn(port: u16) -> bool {
+    (u16::from_be(port) as u32).wrapping_sub(settings::nat_port_first()) < settings::nat_port_count()
 }
 
 /// A port of the node's range, network byte order.

@@ -6,7 +6,8 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
-use fairway_common::pod::Pod;
+use fairway_common::conntrack::{Hop, hop};
+use fairway_common::pod::{Pod, place};
 
 use crate::ip::Ip;
 use crate::packet::{self, Packet, Parse};
@@ -22,6 +23,13 @@ pub const INGRESS: u64 = 1;
 /// The pod of this node that has an address.
 #[inline(always)]
 pub fn pod<A: Ip>(address: &A) -> Option<&'static Pod> {
+    let near = A::near().get(place(*address))?;
+    if near.address == *address && near.pod.ifindex != 0 {
+        return Some(&near.pod);
+    }
+    if near.pod.others == 0 {
+        return None;
+    }
     // SAFETY: pods are added and removed by user space; a stale one names a device that is gone.
     unsafe { A::pods().get(address) }
 }
@@ -29,17 +37,45 @@ pub fn pod<A: Ip>(address: &A) -> Option<&'static Pod> {
 /// Hands the packet to a pod from a device's ingress: straight into its namespace, or out of its device on the node's side
 /// where that one's qdisc limits what the pod receives. `to_pod` sees it there once more, and finds nothing to translate.
 #[inline(always)]
-pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
+pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod, learnt: Option<&mut Hop>) -> Result<(), Reason> {
     if packet.ttl <= 1 {
         // The kernel answers "time exceeded"; about a translated packet it would tell of addresses nobody knows.
         return if packet.tuple == packet.original { Ok(()) } else { Err(Reason::TtlExceeded) };
     }
-    packet.hop(pod.node_mac, pod.pod_mac)?;
+    let way = Hop {
+        ifindex: pod.ifindex,
+        mtu: u16::MAX,
+        kind: if pod.flags & Pod::SHAPED == 0 { hop::PEER } else { hop::OUT },
+        pad: 0,
+        source: pod.node_mac,
+        destination: pod.pod_mac,
+    };
+    leave(packet, &way)?;
+    if let Some(learnt) = learnt {
+        *learnt = way;
+    }
+    Ok(())
+}
+
+/// Sends a translated packet where the last one of its connection went, if that is known and it fits.
+#[inline(always)]
+pub fn again<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<bool, Reason> {
+    if way.kind == hop::NONE || packet.ttl <= 1 || packet.longest() > way.mtu {
+        return Ok(false);
+    }
+    leave(packet, way)?;
+    Ok(true)
+}
+
+/// One hop.
+#[inline(always)]
+fn leave<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<(), Reason> {
+    packet.hop(way.source, way.destination)?;
     // SAFETY: no pointers.
     packet.verdict = unsafe {
-        match pod.flags & Pod::SHAPED {
-            0 => bpf_redirect_peer(pod.ifindex, 0),
-            _ => bpf_redirect(pod.ifindex, 0),
+        match way.kind {
+            hop::PEER => bpf_redirect_peer(way.ifindex, 0),
+            _ => bpf_redirect(way.ifindex, 0),
         }
     } as i32;
     Ok(())
@@ -74,12 +110,12 @@ pub fn turn(skb: *mut __sk_buff, flags: u64) -> i32 {
 /// Between nodes themselves nothing is in tunnels: the other node's replies come outside of them, and its kernel may take
 /// a packet for a lie that comes by another device than it would answer by (`rp_filter`).
 #[inline(always)]
-pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
+pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut Hop>) -> Result<(), Reason> {
     match tunnel::to(&packet.tuple.destination) {
         Some(network) if network.node == 0 || packet.tuple.source != A::node_address() => {
             tunnel::enter(packet, network, own)
         }
-        _ => route(packet, own),
+        _ => route(packet, own, learnt),
     }
 }
 
@@ -89,7 +125,7 @@ pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason>
 ///
 /// A function of its own: its look-up takes 64 bytes of stack.
 #[inline(never)]
-fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
+fn route<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut Hop>) -> Result<(), Reason> {
     // SAFETY: zero is a valid value of every field.
     let mut fib: Fib = unsafe { core::mem::zeroed() };
     fib.family = A::AF;
@@ -129,9 +165,20 @@ fn route<A: Parse>(packet: &mut Packet<A>, own: bool) -> Result<(), Reason> {
         return Err(Reason::TooBig);
     }
     if result == BPF_FIB_LKUP_RET_SUCCESS as i64 {
-        packet.hop(fib.smac, fib.dmac)?;
-        // SAFETY: no pointers.
-        packet.verdict = unsafe { bpf_redirect(fib.ifindex, 0) } as i32;
+        // SAFETY: both fields of the union are this number.
+        let mtu = unsafe { fib.__bindgen_anon_1.mtu_result };
+        let way = Hop {
+            ifindex: fib.ifindex,
+            mtu,
+            kind: hop::OUT,
+            pad: 0,
+            source: fib.smac,
+            destination: fib.dmac,
+        };
+        leave(packet, &way)?;
+        if let Some(learnt) = learnt {
+            *learnt = way;
+        }
         return Ok(());
     }
     if result != BPF_FIB_LKUP_RET_NO_NEIGH as i64 {

@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use fairway_common::Reason;
-use fairway_common::conntrack::Entry;
+use fairway_common::conntrack::{Entry, Hop};
 use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 
 use crate::maps::{HELD, HOLDING};
@@ -20,7 +20,14 @@ pub fn remember<A: Parse>(packet: &Packet<A>) {
     let id = A::fragment_id(packet.skb, packet.transport);
     let name = fragment::name(&packet.original, id);
     let flags = (packet.tuple != packet.original) as u32;
-    let entry = Entry { to: packet.tuple, last_seen: now(), flags, service: packet.service, backend: 0 };
+    let entry = Entry {
+        to: packet.tuple,
+        last_seen: now(),
+        flags,
+        service: packet.service,
+        backend: 0,
+        hop: Hop::default(),
+    };
     let _ = A::fragments().insert(&name, &entry, 0);
 }
 

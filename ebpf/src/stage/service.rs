@@ -5,15 +5,13 @@ use aya_ebpf::maps::lpm_trie;
 use fairway_common::Reason;
 use fairway_common::affinity::Key;
 use fairway_common::conntrack::Tuple;
+use fairway_common::family::SPREAD;
 use fairway_common::ranges;
-use fairway_common::service::{Backend, Frontend, FrontendKey};
+use fairway_common::service::{Backend, Frontend, FrontendKey, filter_bit};
 
 use crate::ip::Ip;
 use crate::maps::{RANGES, SLOTS};
 use crate::stage::affinity;
-
-/// Spreads words that differ little (Knuth's multiplicative hash).
-pub const SPREAD: u32 = 0x9e37_79b1;
 
 /// Where the client is, seen from this node.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,8 +43,19 @@ pub struct Client {
 /// The frontend at an address, copied out of the map; `port` in network byte order.
 #[inline(always)]
 pub fn find<A: Ip>(address: A, port: u16, protocol: u8) -> Option<Frontend> {
+    let key = FrontendKey::new(address, port, protocol);
+    if !may_be(&key) {
+        return None;
+    }
     // SAFETY: the value is copied at once.
-    unsafe { A::frontends().get(FrontendKey::new(address, port, protocol)).copied() }
+    unsafe { A::frontends().get(&key).copied() }
+}
+
+/// Whether there may be a frontend of a key, or connections of one that was there: by far most packets are for none.
+#[inline(always)]
+pub fn may_be<A: Ip>(key: &FrontendKey<A>) -> bool {
+    let (word, mask) = filter_bit(key);
+    A::filter().get(word).is_some_and(|bits| bits & mask != 0)
 }
 
 /// Chooses a backend for a client, or says why there is none. Equal hashes choose alike as long as the Service does

@@ -1,0 +1,70 @@
+//! The filter in front of one family's frontends: most packets are for none, and a bit says so.
+
+use std::path::Path;
+
+use aya::maps::{Array, MapData};
+use fairway_common::limits;
+use fairway_common::service::{FrontendKey, filter_bit};
+
+use super::half::{Address, open};
+use crate::Error;
+
+/// Bits of frontends that are gone are left until there are so many.
+const STALE: u32 = 4_096;
+
+/// The filter of one family.
+pub(super) struct Filter<A: Address> {
+    words: Array<MapData, u32>,
+    /// Frontends that were removed since the filter was made anew.
+    removed: u32,
+    family: std::marker::PhantomData<A>,
+}
+
+impl<A: Address> Filter<A> {
+    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+        let words = open(directory, A::FILTER)?.try_into().map_err(Error::map("open", A::FILTER))?;
+        Ok(Self { words, removed: 0, family: std::marker::PhantomData })
+    }
+
+    /// Lets packets for a frontend through. Before it is written.
+    pub(super) fn add(&mut self, key: &FrontendKey<A>) -> Result<(), Error> {
+        let (word, mask) = filter_bit(key);
+        let bits = self.words.get(&word, 0).map_err(Error::map("read", A::FILTER))?;
+        if bits & mask != 0 {
+            return Ok(());
+        }
+        self.words.set(word, bits | mask, 0).map_err(Error::map("write", A::FILTER))
+    }
+
+    /// A frontend was removed: its connections go on, and so its bit stays for now.
+    pub(super) fn removed(&mut self) {
+        self.removed += 1;
+    }
+
+    /// Whether it lets much through that is for nobody.
+    pub(super) fn is_stale(&self) -> bool {
+        self.removed >= STALE
+    }
+
+    /// Lets through what is for these, and nothing else unless it `keeps` what it has.
+    pub(super) fn set(
+        &mut self,
+        keys: impl Iterator<Item = FrontendKey<A>>,
+        keeps: bool,
+    ) -> Result<(), Error> {
+        let mut wanted = vec![0_u32; limits::FILTER as usize];
+        for key in keys {
+            let (word, mask) = filter_bit(&key);
+            wanted[word as usize] |= mask;
+        }
+        for (index, bits) in (0..).zip(wanted) {
+            let present = self.words.get(&index, 0).map_err(Error::map("read", A::FILTER))?;
+            let bits = if keeps { bits | present } else { bits };
+            if present != bits {
+                self.words.set(index, bits, 0).map_err(Error::map("write", A::FILTER))?;
+            }
+        }
+        self.removed = 0;
+        Ok(())
+    }
+}
