@@ -12,9 +12,9 @@ mod tests;
 pub(crate) use agents::{Agents, parse as parse_report};
 pub(crate) use saved::{load, save};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fairway_proto::model::{Resource, ResourceKey};
+use fairway_proto::model::{ObjectName, Resource, ResourceKey};
 
 use crate::source::{Declarations, Problem};
 
@@ -25,16 +25,26 @@ pub(crate) struct Resolved {
     pub(crate) resources: BTreeMap<ResourceKey, Resource>,
     /// Those of the declarations, and those that show only when all of them are seen together.
     pub(crate) problems: Vec<Problem>,
+    /// What the next change may be computed from.
+    pub(crate) basis: Basis,
+}
+
+/// What a change of nothing but slices leaves as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Basis {
+    /// Problems that the declarations do not have alone.
+    problems: Vec<Problem>,
+    /// Services whose slices are made from Pods.
+    made: BTreeSet<ObjectName>,
 }
 
 /// Computes the resources.
 pub(crate) fn resolve(declarations: &Declarations, agents: &Agents) -> Resolved {
-    let mut problems = declarations.problems.clone();
+    let mut basis = Basis::default();
     let nodes = nodes::merge(declarations, agents);
     let pods = pods::Pods::new(declarations, agents, &nodes);
-    let services = claims::settle(declarations, &mut problems);
-    let slices = slices::all(declarations, &pods);
-    problems.sort();
+    let services = claims::settle(declarations, &mut basis.problems);
+    let slices = slices::all(declarations, &pods, &mut basis.made);
     let resources = services
         .into_iter()
         .map(Resource::Service)
@@ -42,5 +52,29 @@ pub(crate) fn resolve(declarations: &Declarations, agents: &Agents) -> Resolved 
         .chain(nodes.into_values().map(Resource::Node))
         .map(|resource| (resource.key(), resource))
         .collect();
-    Resolved { resources, problems }
+    Resolved { resources, problems: problems(declarations, &basis), basis }
+}
+
+/// Computes what is different when the declarations are: resources by name, none where one is gone. None: more than
+/// slices and Endpoints is different, and all is to be computed anew.
+pub(crate) fn resolve_change(
+    before: &Declarations,
+    after: &Declarations,
+    basis: &Basis,
+) -> Option<(BTreeMap<ResourceKey, Option<Resource>>, Vec<Problem>)> {
+    let same = before.services.ptr_eq(&after.services)
+        && before.pods.ptr_eq(&after.pods)
+        && before.nodes.ptr_eq(&after.nodes);
+    let changes = || {
+        let changes = slices::changes(before, after, &basis.made).into_iter();
+        changes.map(|(name, slice)| (ResourceKey::EndpointSlice(name), slice.map(Resource::EndpointSlice)))
+    };
+    same.then(|| (changes().collect(), problems(after, basis)))
+}
+
+fn problems(declarations: &Declarations, basis: &Basis) -> Vec<Problem> {
+    let mut problems = declarations.problems.clone();
+    problems.extend_from_slice(&basis.problems);
+    problems.sort();
+    problems
 }

@@ -17,7 +17,9 @@ mod service;
 pub(crate) mod tests;
 mod watch;
 
-pub(crate) use declaration::{Declarations, Declared, Family, Origin, Pod, Service, Target};
+pub(crate) use declaration::{
+    Declarations, Declared, Endpoints, Family, Origin, Pod, Service, Slice, Target,
+};
 pub(crate) use directory::Directory;
 pub(crate) use watch::{Newest, watch};
 

@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fairway_proto::model::{Endpoint, EndpointPort, EndpointSlice, ObjectName, Protocol};
+use imbl::ordmap::DiffItem;
 
 use super::pods::{Pods, Running};
-use crate::source::{Declarations, Family, Service};
+use crate::source::{Declarations, Endpoints, Family, Service, Slice};
 
 /// The most endpoints of a slice, as in Kubernetes.
 const MOST: usize = 100;
 
-/// All slices.
-pub(crate) fn all(declarations: &Declarations, pods: &Pods<'_>) -> Vec<EndpointSlice> {
+/// All slices; notes the Services whose slices are made from Pods.
+pub(crate) fn all(
+    declarations: &Declarations,
+    pods: &Pods<'_>,
+    made: &mut BTreeSet<ObjectName>,
+) -> Vec<EndpointSlice> {
     let mut slices = Vec::new();
-    let mut made = BTreeSet::new();
     for service in declarations.services.values().map(|service| &service.value) {
         if service.hidden || service.headless || service.selector.is_empty() {
             continue;
         }
         if from_pods(service, pods, &mut slices) {
-            made.insert(&service.model.name);
+            made.insert(service.model.name.clone());
         }
     }
     let mut mirrored = BTreeSet::new();
@@ -27,20 +31,64 @@ pub(crate) fn all(declarations: &Declarations, pods: &Pods<'_>) -> Vec<EndpointS
         if slice.mirrored {
             mirrored.insert(&slice.model.service);
         }
-        // A dump of a cluster holds the slices that its controller made; where the Pods are known too, ours are fresher.
-        let replaced = slice.from_pods && made.contains(&slice.model.service);
-        if !slice.hidden && !replaced {
-            slices.push(slice.model.clone());
-        }
+        slices.extend(served(slice, made).cloned());
     }
     for endpoints in declarations.endpoints.values().map(|endpoints| &endpoints.value) {
-        let service = declarations.services.get(&endpoints.name);
-        let without_selector = service.is_some_and(|service| service.value.selector.is_empty());
-        if without_selector && !endpoints.skip_mirror && !mirrored.contains(&endpoints.name) {
+        if mirrors(declarations, endpoints) && !mirrored.contains(&endpoints.name) {
             slices.extend_from_slice(&endpoints.slices);
         }
     }
     slices
+}
+
+/// A declared slice as it is served. A dump of a cluster holds the slices that its controller made; where the Pods are
+/// known too, ours are fresher.
+fn served<'a>(slice: &'a Slice, made: &BTreeSet<ObjectName>) -> Option<&'a EndpointSlice> {
+    let replaced = slice.from_pods && made.contains(&slice.model.service);
+    (!slice.hidden && !replaced).then_some(&slice.model)
+}
+
+/// Whether an Endpoints object is mirrored, unless its mirror is declared.
+fn mirrors(declarations: &Declarations, endpoints: &Endpoints) -> bool {
+    let service = declarations.services.get(&endpoints.name);
+    service.is_some_and(|service| service.value.selector.is_empty()) && !endpoints.skip_mirror
+}
+
+/// What is different in the slices when only slices and Endpoints are: none where one is gone.
+pub(crate) fn changes(
+    before: &Declarations,
+    after: &Declarations,
+    made: &BTreeSet<ObjectName>,
+) -> BTreeMap<ObjectName, Option<EndpointSlice>> {
+    let mut changes = BTreeMap::new();
+    let mut concerned = BTreeSet::new();
+    for (name, old, new) in before.slices.diff(&after.slices).map(sides) {
+        let both = old.into_iter().chain(new);
+        concerned.extend(both.filter(|slice| slice.value.mirrored).map(|slice| &slice.value.model.service));
+        changes.insert(name.clone(), new.and_then(|slice| served(&slice.value, made)).cloned());
+    }
+    for (name, old, _) in before.endpoints.diff(&after.endpoints).map(sides) {
+        concerned.insert(name);
+        let gone = old.into_iter().flat_map(|endpoints| &endpoints.value.slices);
+        changes.extend(gone.map(|slice| (slice.name.clone(), None)));
+    }
+    for endpoints in concerned.into_iter().filter_map(|name| after.endpoints.get(name)) {
+        let endpoints = &endpoints.value;
+        let mirrored = |slice: &Slice| slice.mirrored && slice.model.service == endpoints.name;
+        let shown = mirrors(after, endpoints) && !after.slices.values().any(|slice| mirrored(&slice.value));
+        let slices = endpoints.slices.iter();
+        changes.extend(slices.map(|slice| (slice.name.clone(), shown.then(|| slice.clone()))));
+    }
+    changes
+}
+
+/// Old and new value of a key that differ.
+fn sides<'a, K, V>(item: DiffItem<'a, 'a, K, V>) -> (&'a K, Option<&'a V>, Option<&'a V>) {
+    match item {
+        DiffItem::Add(key, new) => (key, None, Some(new)),
+        DiffItem::Update { old: (key, old), new: (_, new) } => (key, Some(old), Some(new)),
+        DiffItem::Remove(key, old) => (key, Some(old), None),
+    }
 }
 
 /// What tells slices of one Service apart.

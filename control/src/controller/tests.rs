@@ -1,3 +1,5 @@
+mod change;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -280,7 +282,7 @@ kind: Service
 metadata: {name: c}
 spec: {type: NodePort, clusterIP: 10.96.0.2, ports: [{port: 80, protocol: UDP, nodePort: 30080}]}
 ";
-    let Resolved { resources, problems } = resolve(&declare(text), &Agents::default());
+    let Resolved { resources, problems, .. } = resolve(&declare(text), &Agents::default());
     let served: BTreeMap<_, _> = resources
         .values()
         .filter_map(|resource| match resource {

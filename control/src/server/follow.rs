@@ -11,7 +11,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Error;
-use crate::controller::{Resolved, resolve, save};
+use crate::controller::{Basis, Resolved, resolve, resolve_change, save};
 use crate::source::{Declarations, Newest, Problem};
 use crate::stream::Shared;
 
@@ -28,6 +28,8 @@ pub(super) async fn follow(
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
     let mut serving = false;
     let mut told = shared.agents_changed.subscribe();
+    // What the last state was computed from: nothing that agents told since.
+    let mut last: Option<(Arc<Declarations>, Basis)> = None;
     loop {
         let read_again = tokio::select! {
             Ok(()) = newest.changed() => true,
@@ -35,13 +37,29 @@ pub(super) async fn follow(
             () = shared.stop.cancelled() => return Ok(()),
         };
         let Some(declarations) = newest.borrow_and_update().clone() else { continue };
-        let agents = shared.agents().clone();
-        let input = Arc::clone(&declarations);
-        // Large clusters take long enough to hold up the streams.
-        let resolved = tokio::task::spawn_blocking(move || resolve(&input, &agents)).await;
-        let Ok(Resolved { resources, problems: found }) = resolved else { continue };
+        let change = match &last {
+            Some((before, basis)) if read_again && !told.has_changed().unwrap_or(true) => {
+                resolve_change(before, &declarations, basis)
+            }
+            _ => None,
+        };
+        let (changes, found) = match (change, &mut last) {
+            (Some((changes, problems)), Some((before, _))) => {
+                before.clone_from(&declarations);
+                (shared.store.apply(changes, declarations.complete), problems)
+            }
+            _ => {
+                told.mark_unchanged();
+                let agents = shared.agents().clone();
+                let input = Arc::clone(&declarations);
+                // Large clusters take long enough to hold up the streams.
+                let resolved = tokio::task::spawn_blocking(move || resolve(&input, &agents)).await;
+                let Ok(Resolved { resources, problems, basis }) = resolved else { continue };
+                last = Some((Arc::clone(&declarations), basis));
+                (shared.store.replace(resources, declarations.complete), problems)
+            }
+        };
         note_problems(&problems, found);
-        let changes = shared.store.replace(resources, declarations.complete);
         let version = shared.store.newest().borrow().number;
         if read_again {
             summarize(&declarations, changes, version, &problems);

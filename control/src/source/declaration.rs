@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fairway_proto::model::{self, ObjectName, Protocol};
+use imbl::OrdMap;
 
 use super::Problem;
 
@@ -126,14 +127,15 @@ pub(crate) struct Pod {
     pub(crate) ports: Vec<(String, Protocol, u16)>,
 }
 
-/// Everything that is declared.
+/// Everything that is declared. A clone shares everything, and what is different in two states is found without looking at
+/// the rest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declarations {
-    pub(crate) services: BTreeMap<ObjectName, Arc<Declared<Service>>>,
-    pub(crate) slices: BTreeMap<ObjectName, Arc<Declared<Slice>>>,
-    pub(crate) endpoints: BTreeMap<ObjectName, Arc<Declared<Endpoints>>>,
-    pub(crate) pods: BTreeMap<ObjectName, Arc<Declared<Pod>>>,
-    pub(crate) nodes: BTreeMap<String, Arc<Declared<model::Node>>>,
+    pub(crate) services: OrdMap<ObjectName, Arc<Declared<Service>>>,
+    pub(crate) slices: OrdMap<ObjectName, Arc<Declared<Slice>>>,
+    pub(crate) endpoints: OrdMap<ObjectName, Arc<Declared<Endpoints>>>,
+    pub(crate) pods: OrdMap<ObjectName, Arc<Declared<Pod>>>,
+    pub(crate) nodes: OrdMap<String, Arc<Declared<model::Node>>>,
     /// Objects of kinds that Fairway does not read, by kind.
     pub(crate) skipped: BTreeMap<String, usize>,
     /// Sorted by place.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::declaration::Declarations;
 use super::file::{self, Content};
-use super::merge::merge;
+use super::merge::{exchange, merge, note};
 use super::problem::{Cause, Problem};
 
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -21,11 +21,15 @@ pub(crate) struct Directory {
     files: BTreeMap<Arc<str>, File>,
     /// Why the directory itself could not be read; the files keep their state.
     problem: Option<Cause>,
+    /// The objects of all files, and nothing else; none: something is declared twice, or was.
+    merged: Option<Declarations>,
 }
 
 #[derive(Debug)]
 struct File {
     stamp: Option<Stamp>,
+    /// It is a link: its target may change without it.
+    link: bool,
     /// The last good state; none: it was broken ever since it was first seen.
     content: Option<Content>,
     /// What is wrong with its present state.
@@ -57,7 +61,7 @@ impl From<&Metadata> for Stamp {
 impl Directory {
     /// A directory that has not been read yet.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), files: BTreeMap::new(), problem: None }
+        Self { path: path.into(), files: BTreeMap::new(), problem: None, merged: None }
     }
 
     /// Where it is.
@@ -79,18 +83,53 @@ impl Directory {
             }
         };
         let mut different = self.problem.take().is_some();
-        let before = self.files.len();
-        self.files.retain(|name, _| names.contains(name));
-        different |= self.files.len() != before;
+        let gone: Vec<_> =
+            self.files.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
+        for name in gone {
+            different |= self.forget(&name);
+        }
         for name in names {
             different |= self.refresh_file(name);
         }
         different
     }
 
+    /// Reads these files, if they are there; others have not changed. True if anything is different from before.
+    pub(crate) fn refresh_some(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> bool {
+        if self.problem.is_some() {
+            return self.refresh();
+        }
+        let mut different = false;
+        for name in names {
+            let there = std::fs::symlink_metadata(self.path.join(&*name)).is_ok();
+            different |= if there { self.refresh_file(name) } else { self.forget(&name) };
+        }
+        different
+    }
+
+    /// Whether a file can change without an event of its own.
+    pub(crate) fn has_links(&self) -> bool {
+        self.files.values().any(|file| file.link)
+    }
+
     /// What all files declare now.
-    pub(crate) fn declarations(&self) -> Declarations {
-        let mut all = merge(self.files.values().filter_map(|file| file.content.as_ref()));
+    pub(crate) fn declarations(&mut self) -> Declarations {
+        let contents = self.files.values().filter_map(|file| file.content.as_ref());
+        let mut all = match &self.merged {
+            Some(merged) => {
+                let mut all = merged.clone();
+                contents.for_each(|content| note(&mut all, content));
+                all
+            }
+            None => {
+                let all = merge(contents);
+                let once =
+                    !all.problems.iter().any(|problem| matches!(problem.cause, Cause::DeclaredTwice { .. }));
+                let objects = || Declarations { problems: vec![], skipped: BTreeMap::new(), ..all.clone() };
+                self.merged = once.then(objects);
+                all
+            }
+        };
         all.complete = self.problem.is_none() && self.files.values().all(|file| file.content.is_some());
         all.problems.extend(self.files.values().flat_map(|file| &file.broken).cloned());
         all.problems.extend(self.problem.clone().map(|cause| Problem {
@@ -104,14 +143,27 @@ impl Directory {
         all
     }
 
+    /// Forgets a file; true if there was one.
+    fn forget(&mut self, name: &str) -> bool {
+        let Some(file) = self.files.remove(name) else { return false };
+        self.exchange(file.content.as_ref(), None);
+        true
+    }
+
+    fn exchange(&mut self, old: Option<&Content>, new: Option<&Content>) {
+        if let Some(merged) = &mut self.merged
+            && !exchange(merged, old, new)
+        {
+            self.merged = None;
+        }
+    }
+
     /// Names of the files to read, sorted.
     fn names(&self) -> io::Result<Vec<Arc<str>>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
-            if !name.starts_with('.') && extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+            if let Some(name) = name.to_str().filter(|name| is_manifest(name)) {
                 names.push(Arc::from(name));
             }
         }
@@ -122,8 +174,8 @@ impl Directory {
     fn refresh_file(&mut self, name: Arc<str>) -> bool {
         let path = self.path.join(&*name);
         let stamp = std::fs::metadata(&path).ok().map(|metadata| Stamp::from(&metadata));
-        let old = self.files.get_mut(&name);
-        if stamp.is_some() && old.as_ref().is_some_and(|old| old.stamp == stamp) {
+        let old = self.files.get(&name);
+        if stamp.is_some() && old.is_some_and(|old| old.stamp == stamp) {
             return false;
         }
         let read = match std::fs::read(&path) {
@@ -136,18 +188,24 @@ impl Directory {
                 cause: Cause::Unreadable { error: error.to_string() },
             }]),
         };
-        let file = match old {
-            Some(old) => old,
-            None => self.files.entry(name).or_insert(File { stamp: None, content: None, broken: Vec::new() }),
-        };
+        let new = || File { stamp: None, link: false, content: None, broken: Vec::new() };
+        let file = self.files.entry(name).or_insert_with(new);
         file.stamp = stamp;
+        file.link = path.is_symlink();
         match read {
             Ok(content) => {
-                file.content = Some(content);
                 file.broken.clear();
+                let old = file.content.replace(content.clone());
+                self.exchange(old.as_ref(), Some(&content));
                 true
             }
             Err(broken) => std::mem::replace(&mut file.broken, broken) != file.broken,
         }
     }
+}
+
+/// Whether a file of this name is read.
+pub(crate) fn is_manifest(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    !name.starts_with('.') && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
 }

@@ -1,6 +1,6 @@
 //! Follows a directory: every change of a file in it becomes new declarations.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
 use super::declaration::Declarations;
-use super::directory::Directory;
+use super::directory::{Directory, is_manifest};
 
-/// Events are taken together until none came for so long.
+/// Changes that follow each other so closely are taken together, and so long a file is given that was made and may yet be
+/// written.
 const QUIET: Duration = Duration::from_millis(20);
 /// A file that is still open for writing is waited for, but not longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,56 +39,130 @@ pub(crate) fn watch(directory: Directory) -> io::Result<Newest> {
 fn follow(mut directory: Directory, newest: &watch::Sender<Option<Arc<Declarations>>>) {
     let (sender, events) = channel();
     let mut armed = Armed::new(sender);
+    let mut look = Look::Everywhere;
     let mut first = true;
     while !newest.is_closed() {
         // Armed before it is read: nothing that happens in between is missed.
-        armed.arm(directory.path());
-        if directory.refresh() || first {
+        if armed.arm(directory.path()) {
+            look = Look::Everywhere;
+        }
+        let different = match look {
+            Look::Everywhere => directory.refresh(),
+            Look::At(names) => directory.refresh_some(names),
+        };
+        if different || first {
             newest.send_replace(Some(Arc::new(directory.declarations())));
             first = false;
         }
-        wait(&events);
+        look = wait(&events, &directory);
     }
 }
 
-/// Returns when something happened and the writers are done, or it is time to look anyway.
-fn wait(events: &Receiver<Event>) {
-    let mut writing = HashSet::new();
-    let end = Instant::now() + POLL;
-    let first = loop {
-        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(event) if !matters(&event) => {}
-            Ok(event) => break event,
-            Err(RecvTimeoutError::Timeout) => return,
-            Err(RecvTimeoutError::Disconnected) => return std::thread::sleep(POLL),
+/// Where something may have changed.
+enum Look {
+    Everywhere,
+    /// At these files.
+    At(BTreeSet<Arc<str>>),
+}
+
+/// Returns when something happened and the writers are done, or it is time to look anyway. A file that was put in its
+/// place as a whole is not waited for.
+fn wait(events: &Receiver<Event>, directory: &Directory) -> Look {
+    let last = Instant::now();
+    let mut seen = Seen::of(directory);
+    while !seen.anything() {
+        match events.recv_timeout((last + POLL).saturating_duration_since(Instant::now())) {
+            Ok(event) => seen.note(&event),
+            Err(RecvTimeoutError::Timeout) => return Look::Everywhere,
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(POLL);
+                return Look::Everywhere;
+            }
         }
-    };
-    note_writers(&first, &mut writing);
+    }
     let patience = Instant::now() + PATIENCE;
-    while Instant::now() < patience {
-        match events.recv_timeout(QUIET) {
-            Ok(event) => note_writers(&event, &mut writing),
-            Err(_) if writing.is_empty() => return,
+    loop {
+        while let Ok(event) = events.try_recv() {
+            seen.note(&event);
+        }
+        let now = Instant::now();
+        if seen.open.is_empty() && now >= last + QUIET || now >= patience {
+            return seen.look();
+        }
+        let pause = if seen.open.is_empty() { last + QUIET - now } else { QUIET };
+        match events.recv_timeout(pause) {
+            Ok(event) => seen.note(&event),
+            // What was only made may be a link, or stay empty.
+            Err(_) if seen.written.is_empty() => return seen.look(),
             Err(_) => {}
         }
     }
 }
 
-/// Reading is no change: without this, each look would be the reason for the next one.
-fn matters(event: &Event) -> bool {
-    match event.kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
+/// What the events said so far.
+struct Seen {
+    /// The directory, as events name it.
+    path: PathBuf,
+    /// Events of other names may be those of files' targets.
+    links: bool,
+    everywhere: bool,
+    names: BTreeSet<Arc<str>>,
+    /// Files that were made or written, and not closed yet.
+    open: HashSet<Arc<str>>,
+    /// Those of them that were written.
+    written: HashSet<Arc<str>>,
 }
 
-fn note_writers(event: &Event, writing: &mut HashSet<PathBuf>) {
-    match event.kind {
-        EventKind::Modify(ModifyKind::Data(_)) => writing.extend(event.paths.iter().cloned()),
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(_))
-        | EventKind::Remove(_) => writing.retain(|path| !event.paths.contains(path)),
-        _ => {}
+impl Seen {
+    fn of(directory: &Directory) -> Self {
+        Self {
+            path: std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_owned()),
+            links: directory.has_links(),
+            everywhere: false,
+            names: BTreeSet::new(),
+            open: HashSet::new(),
+            written: HashSet::new(),
+        }
+    }
+
+    fn anything(&self) -> bool {
+        self.everywhere || !self.names.is_empty()
+    }
+
+    fn look(self) -> Look {
+        if self.everywhere { Look::Everywhere } else { Look::At(self.names) }
+    }
+
+    /// Reading is no change: without this, each look would be the reason for the next one.
+    fn note(&mut self, event: &Event) {
+        let closed = event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write));
+        if event.kind.is_access() && !closed {
+            return;
+        }
+        self.everywhere |= event.need_rescan() || event.paths.is_empty();
+        for path in &event.paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            match name.filter(|name| is_manifest(name) && path.parent() == Some(&*self.path)) {
+                Some(name) => self.note_file(&event.kind, &Arc::from(name)),
+                None => self.everywhere |= self.links || *path == self.path,
+            }
+        }
+    }
+
+    fn note_file(&mut self, kind: &EventKind, name: &Arc<str>) {
+        match kind {
+            EventKind::Create(_) => drop(self.open.insert(name.clone())),
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                self.open.insert(name.clone());
+                self.written.insert(name.clone());
+            }
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
+                self.open.remove(name);
+                self.written.remove(name);
+            }
+            _ => {}
+        }
+        self.names.insert(name.clone());
     }
 }
 
@@ -103,15 +178,15 @@ impl Armed {
         Self { events, watcher: None, warned: false }
     }
 
-    /// Puts the watch on the directory that now has this path, which may be another one than before.
-    fn arm(&mut self, path: &Path) {
+    /// Puts the watch on the directory that now has this path, which may be another one than before; true: it was not
+    /// there.
+    fn arm(&mut self, path: &Path) -> bool {
         let Ok(metadata) = std::fs::metadata(path) else {
-            self.watcher = None;
-            return;
+            return self.watcher.take().is_some();
         };
         let identity = (metadata.dev(), metadata.ino());
         if self.watcher.as_ref().is_some_and(|(_, armed)| *armed == identity) {
-            return;
+            return false;
         }
         let events = self.events.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -129,5 +204,6 @@ impl Armed {
             }
             Err(_) => {}
         }
+        true
     }
 }

@@ -133,22 +133,38 @@ impl Store {
     /// Makes `resources` the newest state, all at once. Returns how many changed or went away.
     pub(crate) fn replace(&self, resources: BTreeMap<ResourceKey, Resource>, complete: bool) -> usize {
         let mut state = self.state();
+        let gone = state.resources.keys().filter(|key| !resources.contains_key(key)).cloned();
+        let changes: Vec<_> = gone.map(|key| (key, None)).collect();
+        let present = resources.into_iter().map(|(key, resource)| (key, Some(resource)));
+        self.change(&mut state, present.chain(changes), complete)
+    }
+
+    /// Makes these resources what they are here, none: gone, all at once. Returns how many changed or went away.
+    pub(crate) fn apply(&self, changes: BTreeMap<ResourceKey, Option<Resource>>, complete: bool) -> usize {
+        self.change(&mut self.state(), changes, complete)
+    }
+
+    fn change(
+        &self,
+        state: &mut State,
+        changes: impl IntoIterator<Item = (ResourceKey, Option<Resource>)>,
+        complete: bool,
+    ) -> usize {
         let before = state.number;
-        let old = std::mem::replace(&mut state.resources, resources);
-        let state = &mut *state;
-        let gone: Vec<_> = old.keys().filter(|key| !state.resources.contains_key(key)).cloned().collect();
-        let changed: Vec<_> = state
-            .resources
-            .iter()
-            .filter(|(key, resource)| old.get(key) != Some(resource))
-            .map(|(key, resource)| (key.clone(), encode(CHANGED_FIELD, &control::Resource::from(resource))))
-            .collect();
-        for (key, encoded) in changed {
-            state.put(key, encoded, false);
-        }
-        for key in gone {
-            let encoded = encode(REMOVED_FIELD, &control::ResourceName::from(&key));
-            state.put(key, encoded, true);
+        for (key, resource) in changes {
+            match resource {
+                Some(resource) if state.resources.get(&key) == Some(&resource) => {}
+                Some(resource) => {
+                    let encoded = encode(CHANGED_FIELD, &control::Resource::from(&resource));
+                    state.put(key.clone(), encoded, false);
+                    state.resources.insert(key, resource);
+                }
+                None if state.resources.remove(&key).is_some() => {
+                    let encoded = encode(REMOVED_FIELD, &control::ResourceName::from(&key));
+                    state.put(key, encoded, true);
+                }
+                None => {}
+            }
         }
         let changes = (state.number - before) as usize;
         state.forget();

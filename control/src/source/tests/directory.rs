@@ -10,8 +10,8 @@ fn node_file(directory: &Path, file: &str, node: &str) {
         .unwrap();
 }
 
-fn nodes(directory: &Directory) -> Vec<String> {
-    directory.declarations().nodes.into_keys().collect()
+fn nodes(directory: &mut Directory) -> Vec<String> {
+    directory.declarations().nodes.keys().cloned().collect()
 }
 
 #[test]
@@ -25,18 +25,18 @@ fn a_broken_file_keeps_its_last_good_state() {
     for broken in ["kind: [", "", "kind: Node\n"] {
         fs::write(at.path().join("a.yaml"), broken).unwrap();
         assert!(directory.refresh());
-        assert_eq!(nodes(&directory), ["a", "b"]);
+        assert_eq!(nodes(&mut directory), ["a", "b"]);
         let declarations = directory.declarations();
         assert_eq!(declarations.problems.len(), 1);
         assert!(declarations.complete);
     }
     node_file(at.path(), "a.yaml", "a2");
     directory.refresh();
-    assert_eq!(nodes(&directory), ["a2", "b"]);
+    assert_eq!(nodes(&mut directory), ["a2", "b"]);
     assert_eq!(directory.declarations().problems, []);
     fs::remove_file(at.path().join("a.yaml")).unwrap();
     directory.refresh();
-    assert_eq!(nodes(&directory), ["b"]);
+    assert_eq!(nodes(&mut directory), ["b"]);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_directory_that_went_away_keeps_everything() {
     assert!(directory.declarations().complete);
     fs::remove_dir_all(&path).unwrap();
     assert!(directory.refresh());
-    assert_eq!(nodes(&directory), ["a"]);
+    assert_eq!(nodes(&mut directory), ["a"]);
 }
 
 // S104
@@ -64,7 +64,7 @@ fn a_file_that_never_was_good_leaves_the_state_incomplete() {
     fs::write(at.path().join("b.yaml"), "kind: [").unwrap();
     let mut directory = Directory::new(at.path());
     directory.refresh();
-    assert_eq!(nodes(&directory), ["a"]);
+    assert_eq!(nodes(&mut directory), ["a"]);
     assert!(!directory.declarations().complete);
 }
 
