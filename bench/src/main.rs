@@ -1,6 +1,7 @@
 //! `fairway-bench`: what a Service costs, beside what it costs elsewhere and what no Service costs.
 
 mod packet;
+mod programming;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Report(ReportArgs),
     /// What one packet costs in each kernel program (needs root)
     Packet(packet::Arguments),
+    /// How long a change takes from its source to the first connection, and what the agent costs (needs root)
+    Programming(programming::Arguments),
     /// One block of load, from here: prints what came of it as JSON
     #[command(hide = true)]
     Load(Block),
@@ -83,6 +86,7 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
             anstream::print!("{}", table::tables(&Report::read(&arguments.file)?, style));
         }
         Command::Packet(arguments) => packet::run(&arguments)?,
+        Command::Programming(arguments) => programming::run(&arguments)?,
         Command::Load(block) => println!("{}", serde_json::to_string(&load::run(&block)?)?),
         Command::Serve(serve) => load::serve(&serve).context("cannot serve")?,
     }

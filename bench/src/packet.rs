@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
     json: Option<PathBuf>,
 }
 
-fn number(text: &str) -> Result<u32, std::num::ParseIntError> {
+pub(crate) fn number(text: &str) -> Result<u32, std::num::ParseIntError> {
     match text.strip_suffix('k') {
         Some(thousands) => thousands.parse::<u32>().map(|number| number.saturating_mul(1000)),
         None => text.parse(),

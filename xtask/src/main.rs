@@ -80,7 +80,7 @@ enum Task {
     #[command(disable_help_flag = true)]
     Bench {
         /// What to measure, or to do with reports: run, compare, report, packet or cni
-        #[arg(value_parser = ["run", "compare", "report", "packet", "cni"])]
+        #[arg(value_parser = ["run", "compare", "report", "packet", "programming", "cni"])]
         what: String,
         /// Passed on: see `./x bench run --help`, `./x bench packet --help` and so on
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -130,7 +130,7 @@ fn run(task: Task) -> Result<ExitCode> {
 fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
     setup::toolchain()?;
     let mut cargo = sh::cargo();
-    if ["run", "compare", "report"].contains(&what) {
+    if ["run", "compare", "report", "programming"].contains(&what) {
         return services(what, args);
     }
     let (package, example) = match what {
@@ -154,8 +154,10 @@ fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
 fn services(what: &str, args: Vec<OsString>) -> Result<()> {
     let program = binaries::folder(false)?.join("fairway-bench");
     let is_help = args.iter().any(|word| word == "--help" || word == "-h");
-    if what == "run" && !is_help {
-        setup::peers();
+    if ["run", "programming"].contains(&what) && !is_help {
+        if what == "run" {
+            setup::peers();
+        }
         binaries::build(false)?;
         binaries::build_release_of(&["fairway-agent", "fairway-control", "fairway-cni", "fairway-bench"])?;
     } else {
