@@ -74,6 +74,7 @@ impl Node for Server {
             tracing: self.hub.readers(),
             routing: self.shared.config.routing,
             ways: &self.shared.ways.borrow().clone(),
+            wires: &self.shared.wires.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         Ok(Response::new(facts.response()))
     }

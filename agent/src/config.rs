@@ -10,7 +10,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use fairway_datapath::Timeouts;
+use fairway_datapath::{Timeouts, XdpMode};
 use ipnet::IpNet;
 
 pub use crate::resolve::NodePortAddresses;
@@ -26,6 +26,17 @@ pub enum SocketLb {
     Host,
     /// None: all traffic is translated on the wire.
     Off,
+}
+
+/// Whether packets are looked at in the drivers of network devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xdp {
+    /// No.
+    Off,
+    /// In native mode, at devices whose drivers can.
+    Auto,
+    /// In this mode.
+    Mode(XdpMode),
 }
 
 /// How packets reach other nodes' pods.
@@ -165,6 +176,8 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// Which sockets are translated.
     pub socket_lb: SocketLb,
+    /// Whether packets are looked at in the drivers of network devices.
+    pub xdp: Xdp,
     /// Directory on bpffs for pins.
     pub bpf_root: PathBuf,
     /// Directory for state that survives a reboot.

@@ -9,6 +9,7 @@ mod network;
 mod routes;
 mod servers;
 mod tunnel;
+mod wire;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::collector;
-use crate::config::{Config, SocketLb};
+use crate::config::{Config, SocketLb, Xdp};
 use crate::health::{self, Metrics};
 use crate::netlink::{Netlink, TUNNEL};
 use crate::pods::{self, Mtu, Pods};
@@ -33,6 +34,7 @@ use crate::sync::{self, SyncState, chain};
 pub use cleanup::{Cleanup, cleanup};
 pub use error::Error;
 use network::Network;
+pub use wire::{Wire, Wires};
 
 /// How long tasks have to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -53,6 +55,8 @@ pub struct Shared {
     pub repairs: Arc<Repairs>,
     /// What is not as it should be on the ways to other nodes' pods, in one line each.
     pub ways: watch::Sender<Vec<String>>,
+    /// What became of the program at each network device's driver.
+    pub wires: Mutex<Wires>,
     /// Durations and counts.
     pub metrics: Arc<Metrics>,
     /// When the agent started.
@@ -79,6 +83,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mtu = Mtu { device: network.mtu(), route: tunnel.is_some().then_some(inside) };
     let datapath = open(&config, &network, tunnel).await?;
     let pods = open_pods(&config, mtu, &netlink, &datapath).await?;
+    let mut wires = Wires::default();
+    for interface in network.interfaces() {
+        let wire = wire::attach(&config, &netlink, &datapath, &interface).await?;
+        wires.extend(wire.map(|wire| (interface, wire)));
+    }
     detach_others(&datapath).await?;
     let shared = Arc::new(Shared {
         config,
@@ -88,6 +97,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         netlink,
         repairs: Arc::default(),
         ways: watch::Sender::default(),
+        wires: Mutex::new(wires),
         metrics: Arc::default(),
         started: Instant::now(),
     });
@@ -199,6 +209,7 @@ async fn open(
         masquerade_all: config.masquerade_all,
         masquerade: config.masquerade,
         tunnel,
+        xdp: config.xdp != Xdp::Off,
         trace: false,
     };
     let interfaces = network.interfaces();

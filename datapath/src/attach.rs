@@ -9,9 +9,9 @@ use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{CgroupAttachMode, TcAttachType};
 
-use crate::load::Programs;
+use crate::load::{Programs, WIRE_PROGRAM};
 use crate::repair::{Repair, What};
-use crate::{Error, raw};
+use crate::{Error, XdpMode, raw};
 
 /// Priority and handle of clsact filters: fixed, so that the next agent finds and replaces them.
 const PRIORITY: u16 = 0xfa;
@@ -22,6 +22,8 @@ const HANDLE: u32 = 1;
 pub(crate) enum Place {
     /// A device, by name, and a direction.
     Device { interface: String, ingress: bool },
+    /// The driver of a device, by name.
+    Wire { interface: String, mode: XdpMode },
     /// A cgroup directory.
     Cgroup(PathBuf),
 }
@@ -30,7 +32,7 @@ impl Place {
     /// What listings print.
     pub(crate) fn text(&self) -> String {
         match self {
-            Place::Device { interface, .. } => interface.clone(),
+            Place::Device { interface, .. } | Place::Wire { interface, .. } => interface.clone(),
             Place::Cgroup(path) => path.display().to_string(),
         }
     }
@@ -38,7 +40,9 @@ impl Place {
     /// What a link at this place says of it: interface index, or cgroup id.
     fn target(&self) -> Result<u64, Error> {
         match self {
-            Place::Device { interface, .. } => Ok(u64::from(ifindex(interface)?)),
+            Place::Device { interface, .. } | Place::Wire { interface, .. } => {
+                Ok(u64::from(ifindex(interface)?))
+            }
             Place::Cgroup(path) => {
                 use std::os::unix::fs::MetadataExt;
                 Ok(std::fs::metadata(path).map_err(Error::io("open cgroup", path))?.ino())
@@ -78,7 +82,11 @@ fn ifindex(interface: &str) -> Result<u32, Error> {
 /// A file name for a place: a cgroup's path has slashes.
 fn pin_name(program: &str, place: &Place) -> String {
     match place {
-        Place::Device { interface, .. } => format!("{program}@{interface}"),
+        Place::Device { interface, .. } | Place::Wire { interface, mode: XdpMode::Native } => {
+            format!("{program}@{interface}")
+        }
+        // A link does not say in which mode it is.
+        Place::Wire { interface, mode: XdpMode::Generic } => format!("{program}-generic@{interface}"),
         Place::Cgroup(_) => format!("{program}@cgroup"),
     }
 }
@@ -119,6 +127,11 @@ impl Attachments {
                 };
                 let link = classifier.take_link(id).map_err(Error::program("attach", program))?;
                 pin_link(FdLink::try_from(link), program, &pin)?;
+            }
+            Place::Wire { interface, mode } => {
+                let link = attach_wire(programs, interface, *mode)?;
+                raw::pin_again(&link, &pin).map_err(Error::io("pin link", &pin))?;
+                return Ok(Method::Link(link));
             }
             Place::Cgroup(path) => {
                 let cgroup = File::open(path).map_err(Error::io("open cgroup", path))?;
@@ -173,7 +186,7 @@ impl Attachments {
                         attach_clsact(programs, program, interface, place.direction())?;
                     }
                 }
-                (Method::Clsact, Place::Cgroup(_)) => {}
+                (Method::Clsact, Place::Cgroup(_) | Place::Wire { .. }) => {}
             }
         }
         Ok(())
@@ -239,10 +252,20 @@ impl Attachments {
 
     /// Forgets a device, and unpins its links, also those that an earlier agent has pinned.
     pub(crate) fn detach(&mut self, interface: &str) -> Result<(), Error> {
-        self.places.retain(
-            |(_, place), _| !matches!(place, Place::Device { interface: name, .. } if name == interface),
-        );
+        let at = |place: &Place| matches!(place, Place::Device { .. } | Place::Wire { .. });
+        self.places.retain(|(_, place), _| !(at(place) && place.text() == interface));
         self.unpin(|name| name.split_once('@').is_some_and(|(_, place)| place == interface))
+    }
+
+    /// Detaches what an earlier agent attached to a device's driver in another mode: a device is in one mode at a time.
+    pub(crate) fn unpin_wire(&self, interface: &str, mode: XdpMode) -> Result<(), Error> {
+        let other = if mode == XdpMode::Native { XdpMode::Generic } else { XdpMode::Native };
+        let place = Place::Wire { interface: interface.to_owned(), mode: other };
+        let pin = self.directory.join(pin_name(WIRE_PROGRAM, &place));
+        let Ok(link) = raw::get(&pin) else { return Ok(()) };
+        // At once, and not when the kernel has time for it: else the device would be found taken.
+        raw::detach_link(&link).map_err(Error::io("detach link", &pin))?;
+        remove_if_there(&pin)
     }
 
     /// Unpins, and so detaches, what an earlier agent attached to places that no longer are any. Pods' devices stay as
@@ -275,6 +298,14 @@ fn pin_link<E>(link: Result<FdLink, E>, program: &'static str, pin: &Path) -> Re
     let link = link.map_err(|_| Error::program("pin", program)(aya::programs::ProgramError::NotAttached))?;
     link.pin(pin).map_err(|error| Error::io("pin link", pin)(std::io::Error::other(error)))?;
     Ok(())
+}
+
+fn attach_wire(programs: &Programs, interface: &str, mode: XdpMode) -> Result<OwnedFd, Error> {
+    let program = programs.fd(WIRE_PROGRAM)?;
+    raw::link_xdp(program.as_fd(), ifindex(interface)?, mode).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => Error::XdpTaken { interface: interface.to_owned() },
+        _ => Error::NoXdp { interface: interface.to_owned(), mode: mode.name(), source },
+    })
 }
 
 /// Attaches as a clsact filter, in place of our own filter if there is one.

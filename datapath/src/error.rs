@@ -84,6 +84,23 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A device runs somebody else's XDP program; it can run one.
+    #[error("another XDP program is at `{interface}`")]
+    XdpTaken {
+        /// The device.
+        interface: String,
+    },
+    /// A device cannot run an XDP program this way.
+    #[error("`{interface}` cannot run XDP programs in {mode} mode")]
+    NoXdp {
+        /// The device.
+        interface: String,
+        /// The mode's name.
+        mode: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// Several things could not be removed.
     #[error("could not remove {0}")]
     Remove(String),

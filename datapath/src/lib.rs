@@ -53,8 +53,29 @@ pub struct Options {
     pub masquerade: (bool, bool),
     /// Tunnels to other nodes; none: packets to their pods are routed as they are.
     pub tunnel: Option<TunnelDevice>,
+    /// Load the program for network devices' drivers, see [`Datapath::attach_wire`].
+    pub xdp: bool,
     /// Write an event at each decision.
     pub trace: bool,
+}
+
+/// Where a device runs an XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum XdpMode {
+    /// In its driver, before anything is allocated for a packet.
+    Native,
+    /// In the kernel, on packets that are allocated already: every device can.
+    Generic,
+}
+
+impl XdpMode {
+    /// The name that every output uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// The device of tunnels to other nodes: VXLAN whose packets say by a key where they go (`ip link add type vxlan external`),

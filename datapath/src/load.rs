@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use aya::programs::{CgroupSockAddr, ProgramFd, SchedClassifier};
+use aya::programs::{CgroupSockAddr, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use fairway_common::{V4, V6, family, limits};
 use ipnet::IpNet;
@@ -14,7 +14,7 @@ use crate::{Error, Options};
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fairway.bpf.o"));
 
 /// Names of all programs.
-pub const PROGRAMS: [&str; 14] = [
+pub const PROGRAMS: [&str; 15] = [
     "from_pod",
     "to_pod",
     "from_network",
@@ -29,6 +29,7 @@ pub const PROGRAMS: [&str; 14] = [
     "getpeername6",
     "from_tunnel",
     "to_tunnel",
+    "from_wire",
 ];
 
 /// The programs at sockets.
@@ -45,6 +46,9 @@ pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
 
 /// The programs at the device of tunnels: the others are loaded without them where there are none.
 const TUNNEL_PROGRAMS: [&str; 2] = [PROGRAMS[12], PROGRAMS[13]];
+
+/// The program at the drivers of network devices: the others are loaded without it where nobody wants it.
+pub(crate) const WIRE_PROGRAM: &str = PROGRAMS[14];
 
 /// Where the maps of this layout are pinned.
 pub(crate) fn map_directory(pins: &Path) -> PathBuf {
@@ -110,13 +114,15 @@ impl Programs {
             .load(OBJECT)
             .map_err(load_error)?;
         for name in PROGRAMS {
-            if options.tunnel.is_none() && TUNNEL_PROGRAMS.contains(&name) {
+            let unwanted = options.tunnel.is_none() && TUNNEL_PROGRAMS.contains(&name);
+            if unwanted || !options.xdp && name == WIRE_PROGRAM {
                 continue;
             }
             let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
             let result = match program {
                 aya::programs::Program::SchedClassifier(program) => program.load(),
                 aya::programs::Program::CgroupSockAddr(program) => program.load(),
+                aya::programs::Program::Xdp(program) => program.load(),
                 _ => return Err(missing(name)),
             };
             result.map_err(Error::program("load", name))?;
@@ -128,6 +134,12 @@ impl Programs {
     pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
         let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
         program.try_into().map_err(Error::program("find", name))
+    }
+
+    /// The program at drivers.
+    pub(crate) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        let program = self.ebpf.program_mut(WIRE_PROGRAM).ok_or_else(|| missing(WIRE_PROGRAM))?;
+        program.try_into().map_err(Error::program("find", WIRE_PROGRAM))
     }
 
     /// A socket program by name.
@@ -152,6 +164,7 @@ impl Programs {
         let info = match self.ebpf.program(name).ok_or_else(|| missing(name))? {
             aya::programs::Program::SchedClassifier(program) => program.info(),
             aya::programs::Program::CgroupSockAddr(program) => program.info(),
+            aya::programs::Program::Xdp(program) => program.info(),
             _ => return Err(missing(name)),
         };
         info.map_err(Error::program("inspect", name))

@@ -9,11 +9,12 @@ use aya::maps::RingBuf;
 use fairway_common::{Reason, reason::Count};
 
 use crate::attach::{Attachments, Place};
-use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, map_directory};
+use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, WIRE_PROGRAM, map_directory};
 use crate::maps::Maps;
 use crate::table::{Image, Op, Tables};
 use crate::{
     Connection, Error, Events, Network, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker, TunnelDevice,
+    XdpMode,
 };
 
 /// The loaded and attached data path of one node.
@@ -44,6 +45,18 @@ impl Datapath {
     /// Attaches to a device through which traffic reaches and leaves the node. Again is a success.
     pub fn attach_network(&mut self, interface: &str) -> Result<(), Error> {
         self.attach_device(interface, "from_network", "to_network")
+    }
+
+    /// Attaches to the driver of a network device: what can be sent back out of it at once never gets further. Again is a
+    /// success; another mode takes the place of an earlier agent's. For [`Options::xdp`] only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::XdpTaken`], [`Error::NoXdp`]: everything goes on without.
+    pub fn attach_wire(&mut self, interface: &str, mode: XdpMode) -> Result<(), Error> {
+        self.attachments.unpin_wire(interface, mode)?;
+        let place = Place::Wire { interface: interface.to_owned(), mode };
+        self.attachments.attach(&mut self.programs, WIRE_PROGRAM, place)
     }
 
     /// Attaches to a pod's device on the node's side. Again is a success.
@@ -174,6 +187,17 @@ impl Datapath {
     /// A packet program by name, for test runs.
     pub fn classifier(&mut self, name: &'static str) -> Result<&aya::programs::SchedClassifier, Error> {
         self.programs.classifier(name).map(|program| &*program)
+    }
+
+    /// The program at drivers, for test runs.
+    pub fn xdp(&mut self) -> Result<&aya::programs::Xdp, Error> {
+        self.programs.xdp().map(|program| &*program)
+    }
+
+    /// The name of any program in the kernel, by its id; none: there is no such program.
+    pub fn name_of_program(id: u32) -> Option<String> {
+        let mut all = aya::programs::loaded_programs().flatten();
+        all.find(|program| program.id() == id)?.name_as_str().map(str::to_owned)
     }
 
     /// Opens the event ring. One reader at a time.

@@ -11,11 +11,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::XdpMode;
+
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// Makes one bpf(2) call; the kernel takes a shorter attribute as zero-filled.
 fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<i32> {
@@ -54,6 +58,31 @@ pub(crate) fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result
     bpf(BPF_LINK_UPDATE, &mut attribute).map(drop)
 }
 
+/// Makes a link of an XDP program at a device, or says why not: Aya would attach without a link where it cannot.
+pub(crate) fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, mode: XdpMode) -> io::Result<OwnedFd> {
+    const BPF_XDP: u32 = 37;
+    #[repr(C)]
+    struct Attribute {
+        program: RawFd,
+        ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let flags = match mode {
+        XdpMode::Generic => 1 << 1,
+        XdpMode::Native => 1 << 2,
+    };
+    let mut attribute = Attribute { program: program.as_raw_fd(), ifindex, attach_type: BPF_XDP, flags };
+    let fd = bpf(BPF_LINK_CREATE, &mut attribute)?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Detaches a link at once, whoever holds it.
+pub(crate) fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut link.as_raw_fd()).map(drop)
+}
+
 /// What a link says of itself.
 pub(crate) struct LinkInfo {
     /// Id of its program.
@@ -72,7 +101,7 @@ pub(crate) fn link_info(link: &OwnedFd) -> io::Result<LinkInfo> {
         id: u32,
         program: u32,
         pad: u32,
-        // TCX: interface index, attach type. Cgroup: id in 64 bits.
+        // TCX, XDP: interface index. Cgroup: id in 64 bits.
         place: [u32; 2],
         rest: [u64; 5],
     }

@@ -5,3 +5,4 @@ mod pod;
 mod socket;
 mod traffic;
 mod tunnel;
+mod wire;

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod frame;
 mod hooks;
 mod ip;
 mod maps;

@@ -10,3 +10,4 @@ pub mod report;
 pub mod service;
 pub mod source;
 pub mod tunnel;
+pub mod wire;

@@ -8,6 +8,7 @@ mod leftovers;
 mod life;
 pub mod manifests;
 mod netns;
+mod offload;
 mod plan;
 mod protocol;
 mod state;

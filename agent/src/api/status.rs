@@ -9,6 +9,7 @@ use fairway_proto::node::subsystem::State;
 use fairway_proto::node::{Map, Program, StatusResponse, Subsystem};
 
 use crate::config::Routing;
+use crate::node::Wires;
 use crate::pods::PodEntry;
 use crate::sync::{ControlPlane, Origin, SyncState};
 
@@ -50,6 +51,8 @@ pub(super) struct Facts<'a> {
     pub(super) routing: Routing,
     /// What is not as it should be on the ways there, in one line each.
     pub(super) ways: &'a [String],
+    /// What became of the program at each network device's driver.
+    pub(super) wires: &'a Wires,
 }
 
 type Line = (State, String);
@@ -83,6 +86,7 @@ impl Facts<'_> {
             ("kernel", self.maps()),
             ("control-plane", self.control_plane()),
             ("network", self.network()),
+            ("xdp", self.wires()),
             ("services", self.services()),
             ("conntrack", self.conntrack()),
             ("programs", self.programs()),
@@ -181,6 +185,16 @@ impl Facts<'_> {
             Some(problem) => (State::Warning, format!("{ways}; {problem}")),
             None => (State::Ok, ways),
         }
+    }
+
+    /// Devices where packets take the long way are named first.
+    fn wires(&self) -> Line {
+        if self.wires.is_empty() {
+            return (State::Ok, "off".to_owned());
+        }
+        let (off, on): (Vec<_>, Vec<_>) = self.wires.iter().partition(|(_, wire)| wire.mode.is_none());
+        let lines: Vec<String> = off.iter().chain(&on).map(|(name, wire)| wire.says(name)).collect();
+        (if off.is_empty() { State::Ok } else { State::Warning }, lines.join("; "))
     }
 
     fn conntrack(&self) -> Line {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use fairway_datapath::Timeouts;
+use fairway_datapath::{Timeouts, XdpMode};
 use ipnet::IpNet;
 
 use super::layers::{Value, Values};
 use super::{
-    Config, ControlAddress, Error, NodePortAddresses, Routing, SETTINGS, Setting, SocketLb, TlsFiles,
+    Config, ControlAddress, Error, NodePortAddresses, Routing, SETTINGS, Setting, SocketLb, TlsFiles, Xdp,
 };
 
 /// The ports that Kubernetes gives to NodePort Services.
@@ -92,6 +92,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         pod_cidrs: field("pod-cidr").many("a CIDR")?,
         cgroup: field("cgroup").path()?,
         socket_lb: socket_lb(&field("socket-lb"))?,
+        xdp: xdp(&field("xdp"))?,
         bpf_root: needed("bpf-root")?,
         state_dir: needed("state-dir")?,
         socket: needed("socket")?,
@@ -160,6 +161,16 @@ fn socket_lb(field: &Field<'_>) -> Result<SocketLb, Error> {
         "host" => Ok(SocketLb::Host),
         "off" => Ok(SocketLb::Off),
         other => Err(field.wrong(other, "all, host or off")),
+    }
+}
+
+fn xdp(field: &Field<'_>) -> Result<Xdp, Error> {
+    match field.text().unwrap_or_default() {
+        "off" => Ok(Xdp::Off),
+        "auto" => Ok(Xdp::Auto),
+        "native" => Ok(Xdp::Mode(XdpMode::Native)),
+        "generic" => Ok(Xdp::Mode(XdpMode::Generic)),
+        other => Err(field.wrong(other, "off, auto, native or generic")),
     }
 }
 

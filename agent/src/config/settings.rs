@@ -89,6 +89,13 @@ pub const SETTINGS: &[Setting] = &[
         "The cgroup v2 directory whose sockets are translated; the root of the mount if unset",
     ),
     setting("socket-lb", One, "all|host|off", "all", "Whose connections are translated at the socket"),
+    setting(
+        "xdp",
+        One,
+        "off|auto|native|generic",
+        "off",
+        "Send packets of connections to other nodes back at the network devices' drivers; auto: native where they can",
+    ),
     setting("bpf-root", One, "DIR", "/sys/fs/bpf/fairway", "Where maps and links are pinned"),
     setting("state-dir", One, "DIR", "/var/lib/fairway", "State that survives a reboot"),
     setting(

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use futures::TryStreamExt;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp,
+};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Error, Netlink, ignore_missing};
@@ -57,6 +59,21 @@ impl Netlink {
             .into_iter()
             .map(read)
             .collect())
+    }
+
+    /// The id of the XDP program that a device runs, if it runs one.
+    pub(crate) async fn xdp(&self, name: &str) -> Result<Option<u32>, Error> {
+        let links = self.handle.link().get().match_name(name).execute();
+        let links: Vec<LinkMessage> =
+            links.try_collect().await.map_err(Error::refused("looking up the device", name))?;
+        let mut said = links.into_iter().flat_map(|link| link.attributes).filter_map(|it| match it {
+            LinkAttribute::Xdp(said) => Some(said),
+            _ => None,
+        });
+        Ok(said.next().into_iter().flatten().find_map(|it| match it {
+            LinkXdp::ProgId(id) => Some(id),
+            _ => None,
+        }))
     }
 
     /// The device with this index, if there is one.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, Shared};
+use super::{Error, Shared, wire};
 use crate::config::Config;
 use crate::netlink::{Link, Netlink};
 use crate::resolve::LocalNode;
@@ -97,6 +97,10 @@ impl Network {
         for link in links.iter().filter(|link| !self.links.iter().any(|known| known.index == link.index)) {
             info!(device = %link.name, "a network device has appeared");
             attach(shared, link.name.clone()).await?;
+            let (config, netlink, datapath) = (&shared.config, &shared.netlink, &shared.datapath);
+            let wire = wire::attach(config, netlink, datapath, &link.name).await?;
+            let mut wires = shared.wires.lock().unwrap_or_else(PoisonError::into_inner);
+            wires.extend(wire.map(|wire| (link.name.clone(), wire)));
         }
         let addresses = addresses(&shared.config, &shared.netlink, &links).await?;
         self.links = links;

@@ -28,4 +28,5 @@ mod spoof;
 mod table;
 mod tracing;
 mod tracked;
+mod wire;
 mod world;

@@ -15,6 +15,7 @@ pub(crate) const FROM_NETWORK: &str = "from_network";
 pub(crate) const TO_NETWORK: &str = "to_network";
 pub(crate) const FROM_TUNNEL: &str = "from_tunnel";
 pub(crate) const TO_TUNNEL: &str = "to_tunnel";
+pub(crate) const FROM_WIRE: &str = "from_wire";
 
 /// `TC_ACT_UNSPEC`.
 const PASS: i32 = -1;
@@ -81,6 +82,9 @@ impl World {
 
     /// The same at a device.
     pub(crate) fn run_at(&mut self, hook: &'static str, device: u32, packet: &[u8]) -> (i32, Vec<u8>) {
+        if hook == FROM_WIRE {
+            return self.run_at_driver(device, packet);
+        }
         // `struct __sk_buff`: only the device is set.
         let mut context = [0; 192];
         context[40..44].copy_from_slice(&device.to_ne_bytes());
@@ -98,11 +102,38 @@ impl World {
         (result.return_value as i32, out)
     }
 
+    /// Runs the program at drivers. Its verdicts are told in the terms of the others: sent back is redirected.
+    fn run_at_driver(&mut self, device: u32, packet: &[u8]) -> (i32, Vec<u8>) {
+        // `struct xdp_md`: bytes of data before it, and with it; device.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&(packet.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&device.to_ne_bytes());
+        let mut out = vec![0; packet.len() + 256];
+        let result = self.datapath.xdp().unwrap().test_run(TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        });
+        let result = result.unwrap_or_else(|error| panic!("cannot run on {}: {error:?}", Shown(packet)));
+        out.truncate(result.data_size_out as usize);
+        const XDP_DROP: u32 = 1;
+        const XDP_PASS: u32 = 2;
+        const XDP_TX: u32 = 3;
+        let verdict = match result.return_value {
+            XDP_DROP => DROP,
+            XDP_PASS => PASS,
+            XDP_TX => REDIRECT,
+            other => panic!("verdict {other} on {}", Shown(packet)),
+        };
+        (verdict, out)
+    }
+
     /// The device that a packet comes by: the network's, or that of the pod whose address it has.
     fn device(&self, hook: &str, packet: &[u8]) -> usize {
         let (at, length) = if packet.get(12..14) == Some(&[8, 0]) { (26, 4) } else { (22, 16) };
         match self.pod(2, 0).ip() {
-            _ if hook.ends_with("network") || hook.ends_with("tunnel") => 0,
+            _ if ["network", "tunnel", "wire"].iter().any(|it| hook.ends_with(it)) => 0,
             IpAddr::V4(two) if packet.get(at..at + length) == Some(&two.octets()) => 2,
             IpAddr::V6(two) if packet.get(at..at + length) == Some(&two.octets()) => 2,
             _ => 1,

@@ -68,10 +68,14 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static mut Entry<A>> {
 /// answer to a source port of this node's choice.
 #[inline(always)]
 pub fn may_know<A: Ip>(packet: &Packet<A>) -> bool {
-    let tuple = &packet.tuple;
+    packet.kind == Kind::Echo || may_lead(&packet.tuple)
+}
+
+/// The same of a packet with ports.
+#[inline(always)]
+pub fn may_lead<A: Ip>(tuple: &Tuple<A>) -> bool {
     is_drawn(tuple.destination_port)
         || u16::from_be(tuple.destination_port) < limits::PRIVILEGED
-        || packet.kind == Kind::Echo
         || service::may_be(&FrontendKey::new(tuple.destination, tuple.destination_port, tuple.protocol))
 }
 
@@ -103,7 +107,7 @@ fn put<A: Ip>(tuple: &Tuple<A>, entry: &Entry<A>, flags: u64) -> Result<(), i32>
 /// Whether the client's backend is no longer there for it: a UDP flow, unlike a TCP connection, goes on with another one
 /// (S54 to S59).
 #[inline(always)]
-fn moved<A: Ip>(entry: &Entry<A>) -> bool {
+pub fn moved<A: Ip>(entry: &Entry<A>) -> bool {
     // To the world leads no Service.
     if entry.flags & flags::REPLY != 0 || entry.service == 0 {
         return false;

@@ -4,9 +4,11 @@
 //! name contains all words; `--list` prints the names.
 
 mod changes;
+mod foreign;
 mod outside;
 mod tunnels;
 mod ways;
+mod wire;
 mod world;
 
 use std::process::ExitCode;
@@ -17,7 +19,8 @@ use fairway_tests::trial::{self, Tally, Trial};
 use world::{NATIVE, VXLAN, World};
 
 /// What runs in each lab. Those that change the lab come last.
-const ROOMS: [&[Trial<World>]; 4] = [ways::TRIALS, outside::TRIALS, tunnels::TRIALS, changes::TRIALS];
+const ROOMS: [&[Trial<World>]; 5] =
+    [ways::TRIALS, outside::TRIALS, tunnels::TRIALS, wire::TRIALS, changes::TRIALS];
 
 const LABS: [(&str, Families, SocketLb); 6] = [
     (NATIVE, Families::Dual, SocketLb::Off),

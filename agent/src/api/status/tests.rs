@@ -45,6 +45,7 @@ fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
         nat_ports: (1024, 29_999),
         routing: Routing::Vxlan { id: 1, port: 4789 },
         ways: &[],
+        wires: &Wires::new(),
         repairs: &[],
         tracing: 1,
     };

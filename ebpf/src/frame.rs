@@ -1,0 +1,199 @@
+//! A frame in the hands of a device's driver: parsed, and written, in place.
+//!
+//! Only whole packets of TCP and UDP whose headers have no options: what else comes is the business of the programs
+//! behind. The fields of a header stand at fixed places then, and a bounds check costs nothing.
+
+use aya_ebpf::bindings::xdp_md;
+use fairway_common::checksum::{change, fold, update, update_udp};
+use fairway_common::conntrack::{Hop, Tuple, tcp};
+use fairway_common::{TCP, UDP, V4, V6};
+
+use crate::ip::{Ip, checksum_offset};
+use crate::packet::ETHERNET;
+
+/// A frame of one family.
+pub struct Frame<A> {
+    /// The kernel's handle.
+    pub ctx: *mut xdp_md,
+    /// Addresses, ports and protocol, as they came.
+    pub tuple: Tuple<A>,
+    /// Bytes of the IP packet.
+    pub length: u16,
+    /// Flags of the TCP header, or 0.
+    pub tcp_flags: u8,
+    /// The transport checksum.
+    check: u16,
+}
+
+/// Where a family keeps what is read of its header.
+pub trait Plain: Ip {
+    /// Protocol and length of a packet that has no options, is no fragment, and may go one hop further.
+    fn plain(ctx: *mut xdp_md) -> Option<(u8, u16)>;
+    /// Adds both addresses to a sum.
+    fn add(pair: &[Self; 2], sum: u64) -> u64;
+}
+
+/// A pointer to a `T` at an offset, if the frame reaches that far.
+#[inline(always)]
+fn at<T>(ctx: *mut xdp_md, offset: usize) -> Option<*mut T> {
+    // SAFETY: the kernel's context; reading these two fields is always allowed.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    if data + offset + size_of::<T>() > end { None } else { Some((data + offset) as *mut T) }
+}
+
+#[inline(always)]
+fn read<T: Copy>(ctx: *mut xdp_md, offset: usize) -> Option<T> {
+    // SAFETY: `at` has checked the bounds; the machine does not mind where it is.
+    at::<T>(ctx, offset).map(|pointer| unsafe { pointer.read() })
+}
+
+#[inline(always)]
+fn write<T>(ctx: *mut xdp_md, offset: usize, value: T) -> Option<()> {
+    // SAFETY: as above.
+    at::<T>(ctx, offset).map(|pointer| unsafe { pointer.write(value) })
+}
+
+/// The EtherType, host byte order.
+#[inline(always)]
+pub fn ethertype(ctx: *mut xdp_md) -> u16 {
+    u16::from_be(read(ctx, 12).unwrap_or(0))
+}
+
+/// The device that the frame came by.
+#[inline(always)]
+pub fn ifindex(ctx: *mut xdp_md) -> u32 {
+    // SAFETY: a field of the context.
+    unsafe { (*ctx).ingress_ifindex }
+}
+
+/// Whether the frame holds an IP packet of this length; it may be padded.
+#[inline(always)]
+fn holds(ctx: *mut xdp_md, length: u32) -> bool {
+    // SAFETY: fields of the context.
+    let bytes = unsafe { (*ctx).data_end - (*ctx).data };
+    length + ETHERNET as u32 <= bytes
+}
+
+impl Plain for V4 {
+    #[inline(always)]
+    fn plain(ctx: *mut xdp_md) -> Option<(u8, u16)> {
+        let [version, _, high, low]: [u8; 4] = read(ctx, ETHERNET)?;
+        let fragment: u16 = read(ctx, ETHERNET + 6)?;
+        let [ttl, protocol]: [u8; 2] = read(ctx, ETHERNET + Self::TTL)?;
+        let length = u16::from_be_bytes([high, low]);
+        let whole = version == 0x45 && u16::from_be(fragment) & 0x3fff == 0;
+        if whole && ttl > 1 && holds(ctx, length as u32) { Some((protocol, length)) } else { None }
+    }
+
+    #[inline(always)]
+    fn add(pair: &[Self; 2], sum: u64) -> u64 {
+        sum + pair[0][0] as u64 + pair[1][0] as u64
+    }
+}
+
+impl Plain for V6 {
+    #[inline(always)]
+    fn plain(ctx: *mut xdp_md) -> Option<(u8, u16)> {
+        let version: u8 = read(ctx, ETHERNET)?;
+        let [high, low, protocol, ttl]: [u8; 4] = read(ctx, ETHERNET + 4)?;
+        let length = u16::from_be_bytes([high, low]) as u32 + Self::HEADER as u32;
+        if version >> 4 == 6 && ttl > 1 && length <= 0xffff && holds(ctx, length) {
+            Some((protocol, length as u16))
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn add(pair: &[Self; 2], sum: u64) -> u64 {
+        let mut sum = sum;
+        let mut index = 0;
+        while index < 4 {
+            sum += pair[0][index] as u64 + pair[1][index] as u64;
+            index += 1;
+        }
+        sum
+    }
+}
+
+impl<A: Plain> Frame<A> {
+    const TRANSPORT: usize = ETHERNET + A::HEADER;
+
+    /// Parses it; none: it is something else.
+    #[inline(always)]
+    pub fn parse(ctx: *mut xdp_md) -> Option<Self> {
+        let (protocol, length) = A::plain(ctx)?;
+        let [source, destination]: [A; 2] = read(ctx, ETHERNET + A::ADDRESSES)?;
+        let payload = length.wrapping_sub(A::HEADER as u16);
+        let (tcp_flags, check) = match protocol {
+            TCP if payload >= 20 => {
+                let [size, flags]: [u8; 2] = read(ctx, Self::TRANSPORT + 12)?;
+                if size >> 4 < 5 {
+                    return None;
+                }
+                (flags, read(ctx, Self::TRANSPORT + checksum_offset(TCP))?)
+            }
+            UDP if payload >= 8 && u16::from_be(read(ctx, Self::TRANSPORT + 4)?) >= 8 => {
+                (0, read(ctx, Self::TRANSPORT + checksum_offset(UDP))?)
+            }
+            _ => return None,
+        };
+        let [source_port, destination_port]: [u16; 2] = read(ctx, Self::TRANSPORT)?;
+        let tuple = Tuple { source, destination, source_port, destination_port, protocol, pad: [0; 3] };
+        Some(Self { ctx, tuple, length, tcp_flags, check })
+    }
+
+    /// Whether it asks for a connection.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
+
+    /// Whether it was sent to this link address.
+    #[inline(always)]
+    pub fn is_for(&self, address: [u8; 6]) -> bool {
+        read::<[u8; 6]>(self.ctx, 0).is_some_and(|destination| destination == address)
+    }
+
+    /// Whether the checksum is that of the pseudo header alone: a virtual wire, or a device that has put segments together,
+    /// hands over packets whose sum the receiving stack has to complete, and no driver that sends it knows.
+    #[inline(always)]
+    pub fn is_unfinished(&self) -> bool {
+        let payload = self.length - A::HEADER as u16;
+        let rest = payload.to_be() as u64 + (self.tuple.protocol as u16).to_be() as u64;
+        let pseudo = fold(A::add(&[self.tuple.source, self.tuple.destination], rest));
+        self.check == pseudo
+    }
+
+    /// Makes it the packet `to`, one hop on.
+    #[inline(always)]
+    pub fn translate(&self, to: &Tuple<A>, hop: &Hop) -> Option<()> {
+        let addresses = self.tuple.change_of_addresses(to);
+        let both = addresses + self.tuple.change_of_ports(to);
+        let check = match self.tuple.protocol {
+            UDP => update_udp(self.check, both),
+            _ => update(self.check, both),
+        };
+        let place = Self::TRANSPORT + checksum_offset(self.tuple.protocol);
+        write(self.ctx, place, check)?;
+        write(self.ctx, Self::TRANSPORT, [to.source_port, to.destination_port])?;
+        write(self.ctx, ETHERNET + A::ADDRESSES, [to.source, to.destination])?;
+        self.hop(hop, addresses)
+    }
+
+    /// One hop: link addresses, time to live, and the header's checksum, under which `changed` has changed as well.
+    #[inline(always)]
+    pub fn hop(&self, hop: &Hop, changed: u64) -> Option<()> {
+        write(self.ctx, 0, [hop.destination, hop.source])?;
+        let Some(offset) = A::CHECKSUM else {
+            let ttl: u8 = read(self.ctx, ETHERNET + A::TTL)?;
+            return write(self.ctx, ETHERNET + A::TTL, ttl.wrapping_sub(1));
+        };
+        let [ttl, protocol]: [u8; 2] = read(self.ctx, ETHERNET + A::TTL)?;
+        let check: u16 = read(self.ctx, ETHERNET + offset)?;
+        let word = |ttl| u16::from_ne_bytes([ttl, protocol]) as u32;
+        let changed = change(changed, word(ttl), word(ttl.wrapping_sub(1)));
+        write(self.ctx, ETHERNET + A::TTL, ttl.wrapping_sub(1))?;
+        write(self.ctx, ETHERNET + offset, update(check, changed))
+    }
+}

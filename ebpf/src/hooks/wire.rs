@@ -1,0 +1,48 @@
+//! At the driver of a network device: packets that go back out of it need not get any further.
+//!
+//! An accelerator, with no rule of its own. It acts on a packet of a known connection whose next hop leaves by the same
+//! device, where `from_network` would write nothing into any table; all others it passes, and `from_network` decides.
+
+use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use fairway_common::{Reason, V4, V6};
+
+use crate::frame::{self, Frame, Plain};
+use crate::packet::ETHERNET;
+use crate::settings;
+use crate::stage::{report, wire};
+
+/// XDP at the node's device.
+#[xdp]
+pub fn from_wire(ctx: XdpContext) -> u32 {
+    // What is traced takes the way on which every decision is told.
+    if settings::trace() {
+        return XDP_PASS;
+    }
+    let ctx = ctx.ctx;
+    match frame::ethertype(ctx) {
+        0x0800 => family::<V4>(ctx),
+        0x86dd => family::<V6>(ctx),
+        _ => XDP_PASS,
+    }
+}
+
+/// A function of its own for each family: their stacks do not add up.
+#[inline(never)]
+fn family<A: Plain>(ctx: *mut xdp_md) -> u32 {
+    match Frame::<A>::parse(ctx) {
+        Some(frame) if known(&frame).is_some() => XDP_TX,
+        _ => XDP_PASS,
+    }
+}
+
+/// A packet of a known connection.
+#[inline(always)]
+fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
+    let entry = wire::find(frame)?;
+    frame.translate(&entry.to, &entry.hop)?;
+    report::count(Reason::Accelerated, frame.length as u32 + ETHERNET as u32);
+    Some(())
+}
