@@ -129,7 +129,7 @@ struct Bench {
 fn program(datapath: &mut Datapath, row: &Row) -> Result<ProgramFd> {
     match row.kind {
         Kind::Tc => Ok(datapath.classifier(row.program)?.fd()?.try_clone()?),
-        Kind::Xdp => anyhow::bail!("no program `{}`", row.program),
+        Kind::Xdp => Ok(datapath.xdp()?.fd()?.try_clone()?),
     }
 }
 

@@ -15,6 +15,10 @@ use super::world::World;
 /// Leave the packet to the kernel (`TCX_NEXT`), or send it on (`TC_ACT_REDIRECT`).
 const PASS: i32 = -1;
 const REDIRECT: i32 = 7;
+/// The same at a driver (`XDP_PASS`, `XDP_TX`), by the program there.
+const UP: i32 = 2;
+const BACK: i32 = 3;
+const WIRE: &str = "from_wire";
 
 /// How packets differ from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,12 @@ impl Services {
                 ] {
                     let what = What { program, case, device, verdict: REDIRECT, reason: Some(reason) };
                     rows.push(row(world, &what, flow, ends, ports)?);
+                    // What goes back by the device that it came by.
+                    if case.ends_with("other node") && program == "from_network" {
+                        let reason = Some(Reason::Accelerated);
+                        let what = What { program: WIRE, verdict: BACK, reason, ..what };
+                        rows.push(row(world, &what, flow, ends, ports)?);
+                    }
                 }
             }
             blocks.push(Block { connections: Some(connections), used: true, rows });
@@ -141,6 +151,8 @@ impl Services {
         if !used {
             table.extend([
                 ("from_network", "not a service", 0, [world.client(4000), world.node(22)], PASS),
+                (WIRE, "not a service", 0, [world.client(4000), world.node(22)], UP),
+                (WIRE, "to a pod", 0, [remote, other], UP),
                 ("to_network", "passes", 0, [world.node(4000), elsewhere], PASS),
                 ("to_pod", "passes", 1, [elsewhere, pod], PASS),
             ]);
@@ -219,7 +231,7 @@ fn row(world: &World, what: &What<'_>, flow: Flow, ends: [SocketAddr; 2], ports:
     debug_assert_eq!(world.protocol, TCP);
     Ok(Row {
         program: what.program,
-        kind: Kind::Tc,
+        kind: if what.program == WIRE { Kind::Xdp } else { Kind::Tc },
         case: match flow {
             Flow::Many => format!("{}, 64k flows", what.case),
             _ => what.case.to_owned(),

@@ -23,7 +23,6 @@ fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<i32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Tc,
-    #[expect(dead_code, reason = "there is no XDP program yet")]
     Xdp,
 }
 

@@ -1,12 +1,14 @@
 //! Where a packet goes once its addresses are final.
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::{
     __sk_buff, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
     BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as Fib,
 };
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
-use fairway_common::conntrack::{Hop, hop};
+use fairway_common::conntrack::{Hop, Tuple, hop};
 use fairway_common::pod::{Pod, place};
 
 use crate::ip::Ip;
@@ -119,6 +121,39 @@ pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut H
     }
 }
 
+/// An empty question to the kernel's routes.
+// SAFETY: zero is a valid value of every field.
+pub const NOWHERE: Fib = unsafe { core::mem::zeroed() };
+
+/// Asks the kernel's routes for the way of a packet that came by a device, `length` bytes long; `ctx`: of the program.
+#[inline(always)]
+pub fn look_up<A: Ip>(ctx: *mut c_void, device: u32, tuple: &Tuple<A>, length: u16, fib: &mut Fib) -> i64 {
+    fib.family = A::AF;
+    fib.l4_protocol = tuple.protocol;
+    fib.ifindex = device;
+    // With a length the kernel compares it with the route's MTU, and says that MTU.
+    fib.__bindgen_anon_1.tot_len = length;
+    // The unions hold an address of either family; IPv4 takes the first word.
+    fib.__bindgen_anon_3.ipv6_src = tuple.source.to_wide();
+    fib.__bindgen_anon_4.ipv6_dst = tuple.destination.to_wide();
+    // SAFETY: the structure is the caller's, its size is given.
+    unsafe { bpf_fib_lookup(ctx, fib, size_of::<Fib>() as i32, 0) }
+}
+
+/// The way that a successful look-up has found.
+#[inline(always)]
+pub fn way(fib: &Fib) -> Hop {
+    Hop {
+        ifindex: fib.ifindex,
+        // SAFETY: both fields of the union are this number.
+        mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
+        kind: hop::OUT,
+        pad: 0,
+        source: fib.smac,
+        destination: fib.dmac,
+    }
+}
+
 /// Routes a translated packet: it may have an address of the node as its source, which the kernel's own input would
 /// take for a lie. A packet for the node itself is passed; one that the node's own stack has sent (`own`) and that has
 /// become one for the node is brought back in, and is not one hop older.
@@ -126,19 +161,8 @@ pub fn onward<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut H
 /// A function of its own: its look-up takes 64 bytes of stack.
 #[inline(never)]
 fn route<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut Hop>) -> Result<(), Reason> {
-    // SAFETY: zero is a valid value of every field.
-    let mut fib: Fib = unsafe { core::mem::zeroed() };
-    fib.family = A::AF;
-    fib.l4_protocol = packet.tuple.protocol;
-    fib.ifindex = packet::ifindex(packet.skb);
-    // With a length the kernel compares it with the route's MTU, and says that MTU.
-    fib.__bindgen_anon_1.tot_len = packet.longest();
-    // The unions hold an address of either family; IPv4 takes the first word.
-    fib.__bindgen_anon_3.ipv6_src = packet.tuple.source.to_wide();
-    fib.__bindgen_anon_4.ipv6_dst = packet.tuple.destination.to_wide();
-    let size = size_of::<Fib>() as i32;
-    // SAFETY: the structure lives on this stack, its size is given.
-    let result = unsafe { bpf_fib_lookup(packet.skb.cast(), &mut fib, size, 0) };
+    let (mut fib, length) = (NOWHERE, packet.longest());
+    let result = look_up(packet.skb.cast(), packet::ifindex(packet.skb), &packet.tuple, length, &mut fib);
     if result == BPF_FIB_LKUP_RET_NOT_FWDED as i64 {
         return if own { to_node(packet) } else { Ok(()) };
     }
@@ -165,16 +189,7 @@ fn route<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut Hop>) 
         return Err(Reason::TooBig);
     }
     if result == BPF_FIB_LKUP_RET_SUCCESS as i64 {
-        // SAFETY: both fields of the union are this number.
-        let mtu = unsafe { fib.__bindgen_anon_1.mtu_result };
-        let way = Hop {
-            ifindex: fib.ifindex,
-            mtu,
-            kind: hop::OUT,
-            pad: 0,
-            source: fib.smac,
-            destination: fib.dmac,
-        };
+        let way = way(&fib);
         leave(packet, &way)?;
         if let Some(learnt) = learnt {
             *learnt = way;
