@@ -27,7 +27,7 @@ pub fn find<A: Plain>(frame: &Frame<A>) -> Option<&'static Entry<A>> {
         return None;
     }
     let now = conntrack::now();
-    if entry.last_seen != now && !learn(frame, entry, now) {
+    if (entry.last_seen != now || entry.hop.kind == hop::NONE) && !learn(frame, entry, now) {
         return None;
     }
     let way = &entry.hop;
@@ -36,7 +36,7 @@ pub fn find<A: Plain>(frame: &Frame<A>) -> Option<&'static Entry<A>> {
     if back && frame.is_for(way.source) { Some(entry) } else { None }
 }
 
-/// The first packet of a tick: looks up the way of a direction, and notes it if it leads back out of the device. Else nothing
+/// The first packet of a tick: looks up the way of a direction, and notes it if it leads back out of the device. If not, nothing
 /// was seen: the programs behind look up, and note, for themselves.
 ///
 /// A function of its own: its look-up takes 64 bytes of stack.
