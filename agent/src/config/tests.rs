@@ -175,3 +175,12 @@ fn time_outs_are_set_in_seconds_or_with_a_unit() {
 fn the_default_time_outs_are_those_of_the_data_path() {
     assert_eq!(load(None, &[], &[]).unwrap().config.timeouts, fairway_datapath::Timeouts::default());
 }
+
+#[test]
+fn packets_are_looked_at_in_drivers_where_it_is_asked_for() {
+    let xdp = |text: &str| load(Some(text), &[], &[]).unwrap().config.xdp;
+    assert_eq!(xdp(""), Xdp::Off);
+    assert_eq!(xdp("xdp = \"auto\""), Xdp::Auto);
+    assert_eq!(xdp("xdp = \"generic\""), Xdp::Mode(XdpMode::Generic));
+    assert_eq!(error("xdp = \"on\""), "agent.toml:1: xdp: `on` is not off, auto, native or generic");
+}

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
+use fairway_datapath::XdpMode;
+
 use super::*;
+use crate::node::Wire;
 use crate::resolve::{Desired, Problem, ServicePortName};
 use fairway_proto::model::ObjectName;
 
@@ -33,6 +36,16 @@ fn kernel() -> Kernel {
     }
 }
 
+/// One device where the program is, and one where somebody else's is.
+fn wires() -> Wires {
+    let taken = "another program (id 7, name theirs) is there".to_owned();
+    [
+        ("eth0".to_owned(), Wire { mode: Some(XdpMode::Native), reason: String::new() }),
+        ("eth1".to_owned(), Wire { mode: None, reason: taken }),
+    ]
+    .into()
+}
+
 fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
     let uptime = Duration::from_secs(7_300);
@@ -45,7 +58,7 @@ fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
         nat_ports: (1024, 29_999),
         routing: Routing::Vxlan { id: 1, port: 4789 },
         ways: &[],
-        wires: &Wires::new(),
+        wires: &wires(),
         repairs: &[],
         tracing: 1,
     };
@@ -67,6 +80,14 @@ fn every_subsystem_has_a_line() {
     assert_eq!(line(&lines, "programs"), (State::Ok, "1 loaded, 2 attachments"));
     assert_eq!(line(&lines, "drops").1, "1 dropped, 3 rejected, most often no-backend (3)");
     assert_eq!(line(&lines, "pods"), (State::Ok, "0 on this node, 0 ready"));
+}
+
+#[test]
+fn a_driver_with_another_program_is_a_warning_and_named_first() {
+    let lines = subsystems(&SyncState::default());
+    let text =
+        "not on eth1: another program (id 7, name theirs) is there; packets take the TC path; native on eth0";
+    assert_eq!(line(&lines, "xdp"), (State::Warning, text));
 }
 
 #[test]
