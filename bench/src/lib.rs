@@ -1,7 +1,9 @@
 //! Measures Services: of Fairway, of what serves them elsewhere, and of nobody, with the same pods, client and server.
 
 pub mod cell;
+pub mod compare;
 pub mod environment;
+pub mod html;
 pub mod load;
 pub mod peer;
 pub mod plan;

@@ -3,17 +3,18 @@
 mod packet;
 mod programming;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use fairway_bench::compare::{self, Broken, Condition};
 use fairway_bench::load::{Block, Serve};
 use fairway_bench::plan::Choice;
 use fairway_bench::report::Report;
 use fairway_bench::run::Extra;
 use fairway_bench::table::{self, Style};
-use fairway_bench::{load, run};
+use fairway_bench::{html, load, run};
 
 /// Measures Services: of Fairway, of kube-proxy's rules, of a proxy in user space, and of nobody.
 ///
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Measure (needs root)
     Run(RunArgs),
+    /// Compare two reports; exit code 1 when a --fail-if holds
+    Compare(CompareArgs),
     /// Show a report again
     Report(ReportArgs),
     /// What one packet costs in each kernel program (needs root)
@@ -51,6 +54,9 @@ struct RunArgs {
     /// Write the report there, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// And there, as one page with drawings
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// kube-proxy itself as a peer
     #[arg(long, value_name = "PATH", requires = "kube_apiserver")]
     kube_proxy: Option<PathBuf>,
@@ -60,12 +66,27 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct CompareArgs {
+    /// What `run --json` wrote before
+    before: PathBuf,
+    /// And after
+    after: PathBuf,
+    /// Fail where this holds for the whole 95 % interval: [PEER:]WORKLOAD.METRIC, > or <, and a change in percent, such
+    /// as 'connect.p99 > +5%'; the metric is p50, p90, p99, ops, cpu or ratio (to clean), the workload may be * (repeatable)
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Condition>,
+}
+
+#[derive(Args)]
 struct ReportArgs {
     /// What `run --json` wrote
     file: PathBuf,
     /// As tables of a document
     #[arg(long)]
     markdown: bool,
+    /// As one page with drawings, there
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -81,9 +102,14 @@ fn main() -> ExitCode {
 fn start(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => measure(&arguments)?,
+        Command::Compare(arguments) => return compare(&arguments),
         Command::Report(arguments) => {
             let style = if arguments.markdown { Style::Markdown } else { Style::Text };
-            anstream::print!("{}", table::tables(&Report::read(&arguments.file)?, style));
+            let report = Report::read(&arguments.file)?;
+            match &arguments.html {
+                Some(path) => write_page(path, &report)?,
+                None => anstream::print!("{}", table::tables(&report, style)),
+            }
         }
         Command::Packet(arguments) => packet::run(&arguments)?,
         Command::Programming(arguments) => programming::run(&arguments)?,
@@ -99,7 +125,25 @@ fn measure(arguments: &RunArgs) -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         report.write(path)?;
     }
-    Ok(())
+    arguments.html.as_ref().map_or(Ok(()), |path| write_page(path, &report))
+}
+
+fn write_page(path: &Path, report: &Report) -> anyhow::Result<()> {
+    std::fs::write(path, html::page(report)).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn compare(arguments: &CompareArgs) -> anyhow::Result<ExitCode> {
+    let (before, after) = (Report::read(&arguments.before)?, Report::read(&arguments.after)?);
+    anstream::print!("{}", compare::table(&before, &after));
+    if let Some(condition) = compare::unused(&before, &after, &arguments.fail_if).first() {
+        anyhow::bail!("no row of both reports is about `{condition}`");
+    }
+    let broken = compare::broken(&before, &after, &arguments.fail_if);
+    for Broken { condition, peer, cell, change } in &broken {
+        let [median, low, high] = [change.median, change.low, change.high].map(|share| share * 100.0);
+        println!("{condition}: {peer}, {cell}: {median:+.1} % ({low:+.1} % to {high:+.1} %)");
+    }
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn no_kube_proxy(arguments: &RunArgs) -> Option<String> {

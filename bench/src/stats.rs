@@ -37,17 +37,35 @@ pub fn median(values: &[f64]) -> Option<f64> {
 pub fn estimate(rounds: &[f64]) -> Option<Estimate> {
     let centre = median(rounds)?;
     let mut random = StdRng::seed_from_u64(1);
-    let mut medians: Vec<f64> = (0..RESAMPLES)
-        .filter_map(|_| {
-            let drawn: Vec<f64> =
-                rounds.iter().map(|_| rounds[random.random_range(0..rounds.len())]).collect();
-            median(&drawn)
-        })
-        .collect();
-    medians.sort_by(f64::total_cmp);
-    // 2.5 % of the samples are left out at each end.
-    let out = RESAMPLES / 40;
-    Some(Estimate { median: centre, low: medians[out], high: medians[RESAMPLES - 1 - out] })
+    let medians = (0..RESAMPLES).filter_map(|_| {
+        let drawn: Vec<f64> = rounds.iter().map(|_| rounds[random.random_range(0..rounds.len())]).collect();
+        median(&drawn)
+    });
+    Some(interval(centre, medians.collect()))
+}
+
+/// How much the median of `after` is above that of `before`, as a share of it: 0.05 is 5 % more. Both are drawn again for
+/// the interval, as by [`estimate`]. None where either has no rounds.
+#[must_use]
+pub fn change(before: &[f64], after: &[f64]) -> Option<Estimate> {
+    let relative = |before: f64, after: f64| after / before - 1.0;
+    let centre = relative(median(before)?, median(after)?);
+    let mut random = StdRng::seed_from_u64(1);
+    let mut draw = |rounds: &[f64]| {
+        let drawn: Vec<f64> = rounds.iter().map(|_| rounds[random.random_range(0..rounds.len())]).collect();
+        median(&drawn)
+    };
+    let samples = (0..RESAMPLES).filter_map(|_| Some(relative(draw(before)?, draw(after)?)));
+    Some(interval(centre, samples.collect()))
+}
+
+/// The middle 95 % of the samples.
+fn interval(median: f64, mut samples: Vec<f64>) -> Estimate {
+    samples.sort_by(f64::total_cmp);
+    // 2.5 % are left out at each end.
+    let out = samples.len() / 40;
+    let at = |place: usize| samples.get(place).copied().unwrap_or(median);
+    Estimate { median, low: at(out), high: at(samples.len().saturating_sub(1 + out)) }
 }
 
 /// The ratio of a peer to another within each round, for the rounds that both have.

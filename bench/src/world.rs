@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
-use fairway_tests::peer::load_nftables;
+use fairway_tests::peer::{load_iptables, load_nftables};
 use ipnet::IpNet;
 
 use crate::cell::{Cpus, Family, From};
@@ -173,10 +173,10 @@ impl World {
     pub fn serve(&mut self, set: &Set, asked: &[(From, Measured)], family: Family) -> Result<(), WorldError> {
         match self.peer {
             Peer::Fairway | Peer::FairwayTc => self.declare(set)?,
-            Peer::Nftables => {
-                let (services, slices) =
-                    set.typed().map_err(|error| io_error("make Services", error.into()))?;
-                load_nftables(&self.lab, &services, &slices)?;
+            Peer::Nftables | Peer::Iptables => {
+                let typed = set.typed().map_err(|error| io_error("make Services", error.into()))?;
+                let load = if self.peer == Peer::Nftables { load_nftables } else { load_iptables };
+                load(&self.lab, &typed.0, &typed.1)?;
             }
             Peer::Haproxy => {
                 drop(self.haproxy.take());

@@ -4,6 +4,7 @@ pub(crate) mod conntrack;
 mod ipam;
 mod trace;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -154,6 +155,16 @@ All filters given must match; an address or port matches before or after transla
 A connect() does not tell whose socket it is: --pod finds it by its backend only.
 Times are UTC.")]
     Trace(Trace),
+    /// Measure what Services cost on this machine, beside kube-proxy's rules and plain forwarding
+    #[command(disable_help_flag = true)]
+    #[command(before_help = "Examples:
+  fairway bench run --json before.json --html before.html
+  fairway bench compare before.json after.json --fail-if 'connect.p99 > +5%'")]
+    Bench {
+        /// Passed on to `fairway-bench`: see `fairway bench --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// The version of this program
     Version,
     /// A completion script for a shell

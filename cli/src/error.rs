@@ -62,6 +62,12 @@ pub(crate) enum Error {
     TraceEnded,
     #[error("the program cannot be started")]
     Start(#[source] io::Error),
+    #[error("the benchmark is a program of its own, and `{program}` does not start")]
+    NoBench {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("the result cannot be written")]
     Write(#[source] io::Error),
     #[error("the result cannot be put into JSON")]
@@ -87,7 +93,7 @@ impl Error {
                 tonic::Code::DeadlineExceeded => exit::PARTIAL,
                 _ => exit::NEGATIVE,
             },
-            Error::NoSuchReason(_) | Error::NoSuchAddress(_) => exit::NOT_FOUND,
+            Error::NoSuchReason(_) | Error::NoSuchAddress(_) | Error::NoBench { .. } => exit::NOT_FOUND,
             Error::AddressInUse(_) => exit::NEGATIVE,
             Error::NeedsAgent(_) | Error::NamesNeedAgent | Error::FlushAll => exit::USAGE,
             Error::Kernel { .. } | Error::Start(_) => exit::NEGATIVE,
@@ -128,6 +134,9 @@ impl Error {
             }
             Error::NeedsAgent(_) | Error::NamesNeedAgent => &["leave out `--from kernel`"],
             Error::FlushAll => &["fairway conntrack flush --dry-run --svc NAMESPACE/NAME"],
+            Error::NoBench { .. } => {
+                &["install `fairway-bench` and `fairway-lab` of the same build beside `fairway`"]
+            }
             Error::NoSuchAddress(_) => &["fairway ipam list"],
             Error::AddressInUse(_) => &["fairway ipam release ADDRESS --force   # the pod loses its network"],
             Error::NoSuchReason(_) => &["fairway drops explain   # lists all reasons"],

@@ -1,5 +1,8 @@
 //! Does what a command asks for; returns the exit code.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+
 use clap_complete::Shell;
 use fairway_common::Reason;
 use serde::Serialize;
@@ -47,10 +50,19 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<u8, Error> {
         }
         Command::Drops(drops) => count_drops(global, output, drops.all).await?,
         Command::Trace(filter) => return trace::run(global, filter, output).await,
+        Command::Bench { args } => return Err(bench(args)),
         Command::Version => version(output)?,
         Command::Completion { shell } => completion(output, *shell)?,
     }
     Ok(0)
+}
+
+/// Becomes the benchmark's program, which stands beside this one; returns only when it is not there.
+fn bench(args: &[OsString]) -> Error {
+    let own = std::env::current_exe().unwrap_or_default();
+    let program = own.with_file_name("fairway-bench");
+    let source = std::process::Command::new(&program).args(args).exec();
+    Error::NoBench { program, source }
 }
 
 /// Sorts, and keeps what belongs to the namespace.

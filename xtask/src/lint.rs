@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<()> {
         // `test = false` keeps these out of --all-targets.
         check(
             "clippy (tests as root)",
-            clippy(&["--test", "packet", "--test", "pods", "--test", "lab"]),
+            clippy(&["--test", "packet", "--test", "pods", "--test", "lab", "--test", "bench"]),
             "see above",
         ),
         check_kernel_programs(),

@@ -15,7 +15,7 @@ use crate::results::{Results, Run};
 use crate::{binaries, setup, sh};
 
 /// The names of all suites.
-pub(crate) const NAMES: [&str; 6] = ["unit", "packet", "lab", "networks", "cni", "matrix"];
+pub(crate) const NAMES: [&str; 7] = ["unit", "packet", "lab", "networks", "cni", "bench", "matrix"];
 
 /// A set of tests that run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,6 +30,8 @@ pub(crate) enum Suite {
     Networks,
     /// The network plugin, called by containerd on every node of a network of namespaces
     Cni,
+    /// A short run of the benchmark, which says nothing about speed
+    Bench,
     /// Who reaches what by which address, in a network of namespaces: a table of cells
     Matrix,
 }
@@ -128,6 +130,7 @@ impl Suite {
             Self::Lab => "lab",
             Self::Networks => "networks",
             Self::Cni => "cni",
+            Self::Bench => "bench",
             Self::Matrix => "matrix",
         }
     }
@@ -163,6 +166,7 @@ impl Suite {
             ],
             Self::Networks => &["--package", "fairway-tests", "--test", "networks"],
             Self::Cni => &["--package", "fairway-tests", "--test", "cni"],
+            Self::Bench => &["--package", "fairway-bench", "--test", "bench"],
             Self::Matrix => &["--package", "fairway-tests", "--test", "lab"],
         }
     }
@@ -212,6 +216,12 @@ fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
     sh::say(format_args!("suite {name}"));
     if suite == Suite::Cni
         && let Err(error) = setup::containerd().and_then(|()| setup::podman())
+    {
+        sh::say(format_args!("suite {name} cannot run: {error:#}"));
+        return Ok(Tally { failed: 1, ..Tally::default() });
+    }
+    if suite == Suite::Bench
+        && let Err(error) = setup::apt::install(&["nftables"], "the benchmark's peer is a set of its rules")
     {
         sh::say(format_args!("suite {name} cannot run: {error:#}"));
         return Ok(Tally { failed: 1, ..Tally::default() });

@@ -72,9 +72,9 @@ mod tests {
     fn at_a_fixed_rate_a_pause_of_the_server_counts_for_all_that_were_due_in_it() {
         let start = Instant::now();
         let times = served(Pace::new(Some(500.0), start), start);
-        // 500 operations were due in the second of the pause, and waited half of it in the median.
+        // 500 operations were due in the pause, and all after it waited too until the server had caught up.
         assert!(times.value_at_quantile(0.9) > 500_000_000, "{}", times.value_at_quantile(0.9));
-        assert!(times.value_at_quantile(0.3) <= 1_001_000);
+        assert!(times.value_at_quantile(0.05) <= 1_001_000);
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn a_ratio_is_taken_within_a_round_and_only_where_both_ran() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn the_median_lies_in_its_interval_and_the_interval_in_the_values(
         values in proptest::collection::vec(0.01f64..1e6, 1..30)

@@ -68,7 +68,7 @@ fn own_addresses(lab: &Lab, set: &Set) -> io::Result<()> {
 /// TCP mode; each Service is a frontend with all of its addresses, and a backend that chooses at random.
 fn configuration(set: &Set, node: IpAddr) -> String {
     let mut text = String::from(
-        "global\n    maxconn 100000\ndefaults\n    mode tcp\n    balance random\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    option nolinger\n",
+        "global\n    maxconn 10000\ndefaults\n    mode tcp\n    balance random\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    option nolinger\n",
     );
     for (number, (frontends, backends)) in set.frontends(node).enumerate() {
         // Writing to a string never fails.

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::iptables;
 use super::nftables::{self, Node, NodePorts};
 use super::{Backing, of_selectors};
 use crate::lab::{Lab, Object};
@@ -64,6 +65,19 @@ pub fn load_nftables(lab: &Lab, services: &[Service], slices: &[EndpointSlice]) 
     for name in lab.state.plan.node_names() {
         let script = nftables::script(&node(lab, &name), services, slices);
         load(lab, &name, &["nft", "-f", "-"], &script)?;
+    }
+    Ok(())
+}
+
+/// As [`load_nftables`], with the rules of kube-proxy's iptables mode.
+///
+/// # Errors
+/// iptables is not installed, or refuses the rules.
+pub fn load_iptables(lab: &Lab, services: &[Service], slices: &[EndpointSlice]) -> Result<(), PeerError> {
+    for name in lab.state.plan.node_names() {
+        for (program, text) in iptables::rules(&node(lab, &name), services, slices) {
+            load(lab, &name, &[program, "-w"], &text)?;
+        }
     }
     Ok(())
 }

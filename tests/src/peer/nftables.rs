@@ -4,8 +4,8 @@
 //! Chains are named by namespace, Service, protocol and port without kube-proxy's hash. The script replaces the whole
 //! table, and with it the clients' choices under session affinity. Topology hints are not heeded.
 
-mod endpoints;
-mod port;
+pub(in crate::peer) mod endpoints;
+pub(in crate::peer) mod port;
 mod rules;
 mod table;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub enum NodePorts {
 
 /// An IP family, and how nft spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+pub(in crate::peer) enum Family {
     V4,
     V6,
 }
@@ -67,11 +67,11 @@ impl Family {
         }
     }
 
-    fn has(self, address: IpAddr) -> bool {
+    pub(in crate::peer) fn has(self, address: IpAddr) -> bool {
         address.is_ipv6() == (self == Self::V6)
     }
 
-    fn of<T: Copy>(self, all: &[T], address: impl Fn(T) -> IpAddr) -> Vec<T> {
+    pub(in crate::peer) fn of<T: Copy>(self, all: &[T], address: impl Fn(T) -> IpAddr) -> Vec<T> {
         all.iter().copied().filter(|item| self.has(address(*item))).collect()
     }
 }

@@ -8,14 +8,14 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use super::Family;
 
 /// An endpoint, as its address and port.
-pub(super) type Target = (IpAddr, u16);
+pub(in crate::peer) type Target = (IpAddr, u16);
 
 /// The endpoints of a Service port that are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Endpoints {
-    pub(super) cluster: Vec<Target>,
+pub(in crate::peer) struct Endpoints {
+    pub(in crate::peer) cluster: Vec<Target>,
     /// Those of the node, decided for themselves.
-    pub(super) local: Vec<Target>,
+    pub(in crate::peer) local: Vec<Target>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ struct Known {
 }
 
 /// Reads the slices of the Service for one of its ports.
-pub(super) fn endpoints(
+pub(in crate::peer) fn endpoints(
     slices: &[&EndpointSlice],
     port: Option<&str>,
     protocol: &str,

@@ -17,41 +17,41 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const AFFINITY: u32 = 10_800;
 
 #[derive(Clone, Debug)]
-pub(super) struct Port {
+pub(in crate::peer) struct Port {
     /// `NAMESPACE/SERVICE/PROTOCOL/PORT`.
-    pub(super) name: String,
+    pub(in crate::peer) name: String,
     /// In lower case.
-    pub(super) protocol: String,
-    pub(super) number: u16,
-    pub(super) node_port: Option<u16>,
-    pub(super) cluster_ip: IpAddr,
-    pub(super) external_ips: Vec<IpAddr>,
-    pub(super) balancer_ips: Vec<IpAddr>,
+    pub(in crate::peer) protocol: String,
+    pub(in crate::peer) number: u16,
+    pub(in crate::peer) node_port: Option<u16>,
+    pub(in crate::peer) cluster_ip: IpAddr,
+    pub(in crate::peer) external_ips: Vec<IpAddr>,
+    pub(in crate::peer) balancer_ips: Vec<IpAddr>,
     /// Empty: anyone may use the load balancer's addresses.
-    pub(super) source_ranges: Vec<IpNet>,
-    pub(super) affinity_seconds: Option<u32>,
-    pub(super) external_local: bool,
-    pub(super) internal_local: bool,
-    pub(super) endpoints: Endpoints,
+    pub(in crate::peer) source_ranges: Vec<IpNet>,
+    pub(in crate::peer) affinity_seconds: Option<u32>,
+    pub(in crate::peer) external_local: bool,
+    pub(in crate::peer) internal_local: bool,
+    pub(in crate::peer) endpoints: Endpoints,
 }
 
 impl Port {
     /// Addresses and NodePort by which the port can be reached from outside of the cluster.
-    pub(super) fn is_external(&self) -> bool {
+    pub(in crate::peer) fn is_external(&self) -> bool {
         self.node_port.is_some() || !self.external_ips.is_empty() || !self.balancer_ips.is_empty()
     }
 
     /// Addresses of outside.
-    pub(super) fn external(&self) -> impl Iterator<Item = IpAddr> {
+    pub(in crate::peer) fn external(&self) -> impl Iterator<Item = IpAddr> {
         self.external_ips.iter().chain(&self.balancer_ips).copied()
     }
 }
 
 /// Slices by the namespace and name of their Service.
-pub(super) struct Slices<'a>(HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>);
+pub(in crate::peer) struct Slices<'a>(HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>);
 
 impl<'a> Slices<'a> {
-    pub(super) fn new(slices: &'a [EndpointSlice]) -> Self {
+    pub(in crate::peer) fn new(slices: &'a [EndpointSlice]) -> Self {
         let mut all: HashMap<_, Vec<_>> = HashMap::new();
         for slice in slices {
             let labels = slice.metadata.labels.as_ref();
@@ -71,7 +71,12 @@ impl<'a> Slices<'a> {
 }
 
 /// The ports of a Service that kube-proxy serves in this family.
-pub(super) fn ports(service: &Service, slices: &Slices<'_>, family: Family, node: &str) -> Vec<Port> {
+pub(in crate::peer) fn ports(
+    service: &Service,
+    slices: &Slices<'_>,
+    family: Family,
+    node: &str,
+) -> Vec<Port> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let is_labelled = |name: &str| service.metadata.labels.iter().flatten().any(|(label, _)| label == name);
     // S16
