@@ -12,6 +12,9 @@ pub trait Family: Copy + Eq + core::fmt::Debug + Send + Sync + 'static {
     /// The address that means "none".
     const UNSPECIFIED: Self;
 
+    /// What makes an entry of conntrack end where a cache line of the kernel's table does: see [`Entry`](crate::conntrack::Entry).
+    type Rest: Copy + Eq + core::fmt::Debug + Default + Send + Sync + 'static;
+
     /// The address as 16 bytes: IPv4 fills the first four, the rest is zero.
     fn to_wide(self) -> V6;
 }
@@ -19,6 +22,7 @@ pub trait Family: Copy + Eq + core::fmt::Debug + Send + Sync + 'static {
 impl Family for V4 {
     const VERSION: u8 = 4;
     const UNSPECIFIED: Self = [0];
+    type Rest = [u32; 3];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {
@@ -29,6 +33,7 @@ impl Family for V4 {
 impl Family for V6 {
     const VERSION: u8 = 6;
     const UNSPECIFIED: Self = [0; 4];
+    type Rest = [u32; 7];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {

@@ -11,7 +11,7 @@ use fairway_common::ranges::Source;
 use fairway_common::reason::Count;
 use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
-use fairway_common::{V4, V6, limits};
+use fairway_common::{Family, V4, V6, limits};
 
 #[map]
 pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
@@ -45,7 +45,7 @@ pub static CONNTRACK4: HashMap<Tuple<V4>, Entry<V4>> = HashMap::pinned(limits::C
 pub static CONNTRACK6: HashMap<Tuple<V6>, Entry<V6>> = HashMap::pinned(limits::CONNTRACK, 0);
 /// A connection while it is being recorded: too large for the stack, which kernels before 6.8 count in steps of 32 bytes.
 #[repr(C)]
-pub struct Pending<A> {
+pub struct Pending<A: Family> {
     /// What its packets become.
     pub to: Tuple<A>,
     /// The key of its replies.

@@ -22,7 +22,7 @@ fn bytes<A: Family>(tuple: &Tuple<A>) -> Bytes {
 }
 
 /// Both directions of a connection.
-pub(super) struct Pair<'a, A> {
+pub(super) struct Pair<'a, A: Family> {
     pub(super) key: &'a Tuple<A>,
     pub(super) original: &'a Entry<A>,
     pub(super) reply: Option<&'a Entry<A>>,

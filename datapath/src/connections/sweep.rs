@@ -22,7 +22,7 @@ pub(super) enum Why {
 
 /// A connection that is over, as it was when it was looked at: one that was seen since is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Over<A> {
+pub(super) struct Over<A: Family> {
     pub(super) original: Option<(Tuple<A>, Entry<A>)>,
     pub(super) reply: Option<(Tuple<A>, Entry<A>)>,
     pub(super) why: Why,

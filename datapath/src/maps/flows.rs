@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError};
 use fairway_common::conntrack::{Entry, Tuple};
-use fairway_common::limits;
+use fairway_common::{Family, limits};
 
 use super::half::{Address, gone_is_fine, open, pin};
 use crate::connections::Keyed;
@@ -26,13 +26,13 @@ pub(crate) struct Flows<A: Address> {
 }
 
 /// All entries; those of the overflow come last.
-pub(crate) struct Entries<A> {
+pub(crate) struct Entries<A: Family> {
     pub(crate) all: Vec<Keyed<A>>,
     /// How many of them stand in the table itself.
     pub(crate) in_table: usize,
 }
 
-impl<A> Entries<A> {
+impl<A: Family> Entries<A> {
     /// The share of the table that is in use.
     pub(crate) fn fill(&self) -> f64 {
         self.in_table as f64 / f64::from(limits::CONNTRACK)

@@ -241,7 +241,7 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
             pad: [0; 3],
         };
         let entry =
-            Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0, hop: Hop::default() };
+            Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0, hop: Hop::default(), rest: Default::default() };
         if table.insert(key, entry, 0).is_err() {
             break;
         }

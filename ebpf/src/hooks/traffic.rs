@@ -73,7 +73,10 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
         report::packet(D::HOOK, reason, &packet);
         return DROP;
     }
-    let next = stages::<D, A>(&mut packet);
+    let next = match stages::<D, A>(&mut packet) {
+        Ok(Next::Plain(pod)) => plain::<D, A>(&mut packet, pod),
+        next => next,
+    };
     if next.is_ok() && fragment::is_first(&packet) {
         fragment::remember(&packet);
     }
@@ -83,7 +86,7 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
             let pod = deliver::pod(&packet.tuple.destination);
             D::send(&mut packet, pod, learnt)
         }
-        Ok(Next::Leave) => Ok(()),
+        Ok(_) => Ok(()),
         Err(reason) => Err(reason),
     };
     if let Err(reason) = result {
@@ -98,6 +101,8 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
 enum Next {
     /// The program's verdict stands.
     Leave,
+    /// Nobody translates it. The local pod it is for.
+    Plain(Option<&'static Pod>),
     /// It was translated: its way is looked up, and may be learnt.
     Send(Option<&'static mut Hop>),
 }
@@ -114,49 +119,52 @@ fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason
             Sender::Stranger => return Err(Reason::SpoofedSource),
         }
     }
-    // A pod that has translated connections sends little else.
-    let first = D::OF_A_POD && known && packet.kind == Kind::Whole && packet.has_ports();
-    if first && let Some(entry) = conntrack::find(packet) {
-        return follow::<D, A>(packet, entry);
-    }
-    let pod = if D::SHORTCUT { pod::<D, A>(&packet.tuple.destination) } else { None };
-    if let Some(pod) = pod
-        && (D::OF_A_POD && !known || pod.flags & Pod::TRANSLATES == 0)
+    // A pod that has translated connections sends little else: they are looked for first, and the pod that its packet is
+    // for only if need be.
+    let late = D::OF_A_POD && known;
+    let pod = if D::SHORTCUT && !late { pod_at::<D, A>(&packet.tuple.destination) } else { None };
+    if let Some(found) = pod
+        && (D::OF_A_POD || found.flags & Pod::TRANSLATES == 0)
     {
-        return plain::<D, A>(packet, Some(pod));
+        return Ok(Next::Plain(pod));
     }
     if packet.is_fragment()
-        && let Some(next) = fragments::<D, A>(packet, pod)?
+        && let Some(next) = fragments::<D, A>(packet)?
     {
         return Ok(next);
     }
-    if !packet.has_ports() {
-        return without_ports::<D, A>(packet, pod);
-    }
-    if D::SIDE == Side::Outside && pod.is_none() && !conntrack::may_know(packet) {
-        return plain::<D, A>(packet, None);
+    if D::SIDE == Side::Outside && pod.is_none() && packet.has_ports() && !conntrack::may_know(packet) {
+        return Ok(Next::Plain(None));
     }
     if known
-        && !first
+        && packet.has_ports()
         && let Some(entry) = conntrack::find(packet)
     {
         return follow::<D, A>(packet, entry);
     }
+    // Once more, and cheap: it need not be kept.
+    let pod = if D::SHORTCUT { pod_at::<D, A>(&packet.tuple.destination) } else { None };
+    if !packet.has_ports() {
+        return without_ports::<D, A>(packet, pod);
+    }
     if !D::SERVICES {
         return Ok(Next::Leave);
+    }
+    if D::OF_A_POD && pod.is_some() {
+        return Ok(Next::Plain(pod));
     }
     let tuple = &packet.tuple;
     match service::find(tuple.destination, tuple.destination_port, tuple.protocol) {
         Some(frontend) if D::SIDE == Side::Inside || frontend.flags & Frontend::INSIDE_ONLY == 0 => {
             connect::<D, A>(packet, &frontend)
         }
-        _ => plain::<D, A>(packet, pod),
+        _ => Ok(Next::Plain(pod)),
     }
 }
 
 /// The pod that a packet is for. The node's own address is nobody else's.
 #[inline(always)]
-fn pod<D: Direction, A: Parse>(destination: &A) -> Option<&'static Pod> {
+fn pod_at<D: Direction, A: Parse>(destination: &A) -> Option<&'static Pod> {
     if D::SIDE == Side::Outside && *destination == A::node_address() {
         None
     } else {
@@ -183,10 +191,7 @@ fn follow<D: Direction, A: Parse>(
 
 /// A fragment: a first one goes on like any packet, unless others wait for it; a later one does as its first did.
 #[inline(always)]
-fn fragments<D: Direction, A: Parse>(
-    packet: &mut Packet<A>,
-    pod: Option<&Pod>,
-) -> Result<Option<Next>, Reason> {
+fn fragments<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Option<Next>, Reason> {
     if packet.kind == Kind::First {
         if D::SHORTCUT && fragment::release(packet) {
             packet.verdict = DROP;
@@ -200,7 +205,7 @@ fn fragments<D: Direction, A: Parse>(
             Ok(Some(Next::Send(None)))
         }
         // What the node's own stack sends is in order.
-        Followed::Unknown if D::SHORTCUT && fragment::concerns(packet, pod.is_some()) => {
+        Followed::Unknown if D::SHORTCUT && fragment::concerns(packet) => {
             Err(if fragment::hold(packet) { Reason::FragmentHeld } else { Reason::Fragment })
         }
         _ => Ok(None),
@@ -209,7 +214,10 @@ fn fragments<D: Direction, A: Parse>(
 
 /// A packet whose connection only what it quotes can tell.
 #[inline(always)]
-fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
+fn without_ports<D: Direction, A: Parse>(
+    packet: &mut Packet<A>,
+    pod: Option<&'static Pod>,
+) -> Result<Next, Reason> {
     if packet.kind == Kind::Error {
         match icmp::translate(packet) {
             0 => {}
@@ -220,7 +228,7 @@ fn without_ports<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Po
             _ => return Err(Reason::RewriteFailed),
         }
     }
-    plain::<D, A>(packet, pod)
+    Ok(Next::Plain(pod))
 }
 
 /// A packet that nobody translates. One to the Services' range that no frontend is for never leaves the node (S35, S37).

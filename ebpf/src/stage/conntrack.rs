@@ -167,6 +167,7 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         service: packet.service,
         backend,
         hop: Hop::default(),
+        rest: Default::default(),
     };
     claim(packet, pending)?;
     pending.to.source_port = pending.key.destination_port;
@@ -180,7 +181,7 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
 }
 
 /// What [`attempt`] works on.
-struct Claim<'a, A: 'static> {
+struct Claim<'a, A: Ip> {
     skb: *mut __sk_buff,
     /// Its key's destination port changes until it is free.
     pending: &'a mut Pending<A>,
@@ -191,6 +192,14 @@ struct Claim<'a, A: 'static> {
 /// Inserts the reply entry under a key that is free, changing the key's destination port until one is.
 #[inline(always)]
 fn claim<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>) -> Result<(), Reason> {
+    // Nearly always the first one is free.
+    if is_open(packet.skb, pending) {
+        match put(&pending.key, &pending.entry, BPF_NOEXIST as u64) {
+            Ok(()) => return Ok(()),
+            Err(TAKEN) => {}
+            Err(_) => return Err(Reason::ConntrackFull),
+        }
+    }
     let mut claim = Claim { skb: packet.skb, pending, found: BUSY };
     let step: extern "C" fn(u32, *mut Claim<'_, A>) -> i64 = attempt::<A>;
     // SAFETY: the callback gets this very structure, which outlives the call.
@@ -216,7 +225,7 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
     // SAFETY: what `claim` gave to the loop.
     let claim = unsafe { &mut *claim };
     let Pending { key, entry: reply, .. } = &mut *claim.pending;
-    let translates_source = key.destination != reply.to.destination;
+    let translates_source = translates_source(key, reply);
     match index {
         0 => {}
         // Replies to a client of this node have a port of its range.
@@ -225,9 +234,10 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
         }
         _ => key.destination_port = port(service::random()),
     }
-    if translates_source && matches!(key.protocol, TCP | UDP) && listens(claim.skb, key) {
+    if !is_open(claim.skb, claim.pending) {
         return 0;
     }
+    let Pending { key, entry: reply, .. } = &mut *claim.pending;
     claim.found = match get(&*key) {
         None => BPF_NOEXIST as u64,
         // SAFETY: a live entry, compared at once.
@@ -235,6 +245,19 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
         Some(_) => return 0,
     };
     1
+}
+
+/// Whether the client's address changes.
+#[inline(always)]
+fn translates_source<A: Ip>(key: &Tuple<A>, reply: &Entry<A>) -> bool {
+    key.destination != reply.to.destination
+}
+
+/// Whether no socket of the node waits at the port that the replies would have.
+#[inline(always)]
+fn is_open<A: Ip>(skb: *mut __sk_buff, pending: &Pending<A>) -> bool {
+    let Pending { key, entry: reply, .. } = pending;
+    !translates_source(key, reply) || !matches!(key.protocol, TCP | UDP) || !listens(skb, key)
 }
 
 /// Whether a socket of the node waits for packets like these replies: its port is not free (S78).

@@ -12,7 +12,7 @@ use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 use crate::maps::{HELD, HOLDING};
 use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
 use crate::stage::conntrack::now;
-use crate::stage::deliver::INGRESS;
+use crate::stage::deliver::{self, INGRESS};
 
 /// Remembers what a first fragment became; a flag says whether it was translated.
 #[inline(never)]
@@ -27,6 +27,7 @@ pub fn remember<A: Parse>(packet: &Packet<A>) {
         service: packet.service,
         backend: 0,
         hop: Hop::default(),
+        rest: Default::default(),
     };
     let _ = A::fragments().insert(&name, &entry, 0);
 }
@@ -124,12 +125,14 @@ pub fn release<A: Parse>(packet: &Packet<A>) -> bool {
     true
 }
 
-/// Whether a later fragment could belong to a translated packet: it is for a pod that has such connections
-/// (`client`), for the node, or for a Service.
+/// Whether a later fragment could belong to a translated packet: it is for a pod of this node, for the node, or for a Service.
 #[inline(always)]
-pub fn concerns<A: Parse>(packet: &Packet<A>, client: bool) -> bool {
+pub fn concerns<A: Parse>(packet: &Packet<A>) -> bool {
     let to = packet.tuple.destination;
-    client || to == A::node_address() || to.in_service_range() || super::service::find(to, 0, 0).is_some()
+    deliver::pod(&to).is_some()
+        || to == A::node_address()
+        || to.in_service_range()
+        || super::service::find(to, 0, 0).is_some()
 }
 
 /// Whether the packet is a first fragment.

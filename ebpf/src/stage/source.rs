@@ -56,12 +56,12 @@ fn at<A: Ip>(index: u32) -> Option<*mut Device<A>> {
 /// Notes that packets from and to a pod have to be looked up from now on. Before the first packet leaves.
 #[inline(never)]
 pub fn translates<A: Ip>(address: &A) {
+    if deliver::pod(address).is_none_or(|pod| pod.flags & Pod::TRANSLATES != 0) {
+        return;
+    }
     let Some(pod) = A::pods().get_ptr_mut(address) else { return };
     // SAFETY: live entries; the bit is only ever set.
     unsafe {
-        if (*pod).flags & Pod::TRANSLATES != 0 {
-            return;
-        }
         if let Some(device) = at::<A>((*pod).ifindex) {
             (*device).flags |= Pod::TRANSLATES;
         }
