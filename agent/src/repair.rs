@@ -60,7 +60,10 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         }
         let datapath = shared.datapath.clone();
         let repaired = tokio::task::spawn_blocking(move || {
-            datapath.lock().unwrap_or_else(PoisonError::into_inner).repair()
+            let mut datapath = datapath.lock().unwrap_or_else(PoisonError::into_inner);
+            let (repaired, mut failed) = datapath.repair();
+            failed.extend(datapath.tidy().err());
+            (repaired, failed)
         });
         let Ok((repaired, failed)) = repaired.await else { continue };
         for repair in repaired {

@@ -24,6 +24,7 @@ pub(crate) use self::flows::{Entries, Flows};
 use self::half::Half;
 pub(crate) use self::half::{Address, gone_is_fine, open, pin};
 use self::networks::Networks;
+use crate::connections::Keyed;
 use crate::load::map_directory;
 use crate::repair::{Repair, What};
 use crate::table::{Image, Op};
@@ -223,8 +224,8 @@ impl Maps {
 
     /// Lets the filters forget frontends that are gone, and have no connections any more.
     pub(crate) fn tidy(&mut self) -> Result<(), Error> {
-        self.v4.tidy_filter(|| tracked(&self.directory))?;
-        self.v6.tidy_filter(|| tracked(&self.directory))
+        self.v4.tidy_filter(|| tracked(&self.held))?;
+        self.v6.tidy_filter(|| tracked(&self.held))
     }
 
     pub(crate) fn set_networks(&mut self, networks: &[Network]) -> Result<(), Error> {
@@ -259,11 +260,16 @@ impl Maps {
 }
 
 /// The frontends that connections were made to.
-fn tracked<A: Address>(directory: &Path) -> Result<Vec<FrontendKey<A>>, Error> {
-    let entries = Flows::<A>::open(directory)?.read()?.all.into_iter();
-    let original = entries.filter(|(_, entry)| entry.flags & flags::REPLY == 0 && entry.service != 0);
-    let key = |tuple: Tuple<A>| FrontendKey::new(tuple.destination, tuple.destination_port, tuple.protocol);
-    Ok(original.map(|(tuple, _)| key(tuple)).collect())
+fn tracked<A: Address>(held: &[OwnedFd]) -> Result<Vec<FrontendKey<A>>, Error> {
+    let key = |tuple: &Tuple<A>| FrontendKey::new(tuple.destination, tuple.destination_port, tuple.protocol);
+    let mut keys = Vec::new();
+    for ((name, ..), map) in LAYOUT.iter().zip(held).filter(|((name, ..), _)| A::FLOWS.contains(name)) {
+        let entries: Vec<Keyed<A>> = raw::read_all(map.as_fd()).map_err(Error::io("read map", *name))?;
+        let original =
+            entries.iter().filter(|(_, entry)| entry.flags & flags::REPLY == 0 && entry.service != 0);
+        keys.extend(original.map(|(tuple, _)| key(tuple)));
+    }
+    Ok(keys)
 }
 
 /// What the kernel says of each map that is pinned below `pins`, by name. Counts entries by reading them, without any lock.

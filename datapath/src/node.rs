@@ -180,8 +180,13 @@ impl Datapath {
         self.maps.repair(&mut repaired, &mut failed);
         self.maps.repair_pods(self.pods.values(), &mut repaired, &mut failed);
         self.attachments.repair(&mut self.programs, &mut repaired, &mut failed);
-        failed.extend(self.maps.tidy().err());
         (repaired, failed)
+    }
+
+    /// Lets the kernel forget where Services were that are gone, and have no connections any more: packets for such addresses
+    /// are looked up for nothing until then. Does something only where much is gone.
+    pub fn tidy(&mut self) -> Result<(), Error> {
+        self.maps.tidy()
     }
 
     /// A packet program by name, for test runs.

@@ -61,7 +61,15 @@ impl Connections {
                 [(original, shown, seen), (shown.reversed(), original.reversed(), seen | flags::REPLY)]
             {
                 keys.push(key);
-                values.push(Entry { to, last_seen: now, flags, service: 7, backend: 1, hop: Hop::default(), rest: Default::default() });
+                values.push(Entry {
+                    to,
+                    last_seen: now,
+                    flags,
+                    service: 7,
+                    backend: 1,
+                    hop: Hop::default(),
+                    rest: Default::default(),
+                });
             }
         }
         Ok(test_run::insert(map, &keys, &values)?)

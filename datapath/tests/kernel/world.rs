@@ -240,8 +240,15 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
             protocol: fairway_datapath::common::UDP,
             pad: [0; 3],
         };
-        let entry =
-            Entry { to: key, last_seen: 0, flags: flags::DATA, service: 0, backend: 0, hop: Hop::default(), rest: Default::default() };
+        let entry = Entry {
+            to: key,
+            last_seen: 0,
+            flags: flags::DATA,
+            service: 0,
+            backend: 0,
+            hop: Hop::default(),
+            rest: Default::default(),
+        };
         if table.insert(key, entry, 0).is_err() {
             break;
         }

@@ -26,7 +26,8 @@ fn fill<A: Family>(map: &mut aya::maps::HashMap<aya::maps::MapData, Tuple<A>, En
             flags: flags::REPLY,
             service: 1,
             backend: 1,
-            hop: Hop::default(), rest: Default::default(),
+            hop: Hop::default(),
+            rest: Default::default(),
         };
         if map.insert(tuple, entry, 0).is_err() {
             return;

@@ -15,6 +15,7 @@ mod fragments;
 mod frame;
 mod full;
 mod limited;
+mod near;
 mod netns;
 mod network;
 mod outside;

@@ -24,7 +24,15 @@ fn tuple(protocol: u8, source: (u32, u16), destination: (u32, u16)) -> Tuple<V4>
 fn connection(protocol: u8, port: u16, backend: u32, marks: [u32; 2], seen: u32) -> [Keyed<V4>; 2] {
     let key = tuple(protocol, (1, port), (2, 80));
     let to = tuple(protocol, (1, port), (1_000 + backend, 8080));
-    let entry = |to, flags| Entry { to, last_seen: seen, flags, service: 7, backend, hop: Hop::default(), rest: Default::default() };
+    let entry = |to, flags| Entry {
+        to,
+        last_seen: seen,
+        flags,
+        service: 7,
+        backend,
+        hop: Hop::default(),
+        rest: Default::default(),
+    };
     [(key, entry(to, marks[0])), (to.reversed(), entry(key.reversed(), flags::REPLY | marks[1]))]
 }
 
