@@ -13,7 +13,7 @@ pub const DEVICES: u32 = 4_096;
 /// Places for pods by their addresses, a power of two: more than pods, so that few share one.
 pub const NEAR: u32 = 4_096;
 /// Words of the filter in front of one family's frontends, a power of two: a million bits.
-pub const FILTER: u32 = 32_768;
+pub const FILTER: u32 = 16_384;
 /// Conntrack entries of one family: two for each connection.
 pub const CONNTRACK: u32 = 262_144;
 /// Connections of one family that found [`CONNTRACK`] full: the one silent longest makes room.

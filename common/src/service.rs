@@ -24,10 +24,10 @@ pub struct FrontendKey<A> {
 /// A bit of the filter in front of the frontends (a Bloom filter with one hash): the word that it is in, and its mask there.
 /// Where it is not set there is no frontend of that key, and none has a connection any more.
 #[inline(always)]
-pub fn filter_bit<A: Family>(key: &FrontendKey<A>) -> (u32, u32) {
+pub fn filter_bit<A: Family>(key: &FrontendKey<A>) -> (u32, u64) {
     let hash = (spread(key.address) ^ (key.port as u32 | (key.protocol as u32) << 16)).wrapping_mul(SPREAD);
-    let bit = hash >> (u32::BITS - (limits::FILTER * u32::BITS).trailing_zeros());
-    (bit / u32::BITS, 1 << (bit % u32::BITS))
+    let bit = hash >> (u32::BITS - (limits::FILTER * u64::BITS).trailing_zeros());
+    (bit / u64::BITS, 1 << (bit % u64::BITS))
 }
 
 impl<A: Family> FrontendKey<A> {

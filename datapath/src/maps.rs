@@ -34,8 +34,8 @@ use crate::{Error, MapInfo, Network, Pod, raw};
 const LAYOUT: [(&str, bool, u32, u32, u32); 28] = [
     ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
     ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
-    ("FILTER4", false, 4, 4, limits::FILTER),
-    ("FILTER6", false, 4, 4, limits::FILTER),
+    ("FILTER4", false, 4, 8, limits::FILTER),
+    ("FILTER6", false, 4, 8, limits::FILTER),
     ("SLOTS", false, 4, 4, limits::SLOTS),
     ("BACKENDS4", false, 4, 12, limits::BACKENDS),
     ("BACKENDS6", false, 4, 24, limits::BACKENDS),

@@ -40,7 +40,7 @@ pub trait Ip: Family {
     /// Services.
     fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend>;
     /// The filter in front of them.
-    fn filter() -> &'static Array<u32>;
+    fn filter() -> &'static Array<u64>;
     /// Where they lead.
     fn backends() -> &'static Array<Backend<Self>>;
     /// Pods of this node.
@@ -99,7 +99,7 @@ impl Ip for V4 {
         &maps::FRONTENDS4
     }
     #[inline(always)]
-    fn filter() -> &'static Array<u32> {
+    fn filter() -> &'static Array<u64> {
         &maps::FILTER4
     }
     #[inline(always)]
@@ -210,7 +210,7 @@ impl Ip for V6 {
         &maps::FRONTENDS6
     }
     #[inline(always)]
-    fn filter() -> &'static Array<u32> {
+    fn filter() -> &'static Array<u64> {
         &maps::FILTER6
     }
     #[inline(always)]

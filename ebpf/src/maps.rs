@@ -18,9 +18,9 @@ pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limi
 #[map]
 pub static FRONTENDS6: HashMap<FrontendKey<V6>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
 #[map]
-pub static FILTER4: Array<u32> = Array::pinned(limits::FILTER, 0);
+pub static FILTER4: Array<u64> = Array::pinned(limits::FILTER, 0);
 #[map]
-pub static FILTER6: Array<u32> = Array::pinned(limits::FILTER, 0);
+pub static FILTER6: Array<u64> = Array::pinned(limits::FILTER, 0);
 #[map]
 pub static SLOTS: Array<u32> = Array::pinned(limits::SLOTS, 0);
 #[map]

@@ -14,7 +14,7 @@ const STALE: u32 = 4_096;
 
 /// The filter of one family.
 pub(super) struct Filter<A: Address> {
-    words: Array<MapData, u32>,
+    words: Array<MapData, u64>,
     /// Frontends that were removed since the filter was made anew.
     removed: u32,
     family: std::marker::PhantomData<A>,
@@ -52,7 +52,7 @@ impl<A: Address> Filter<A> {
         keys: impl Iterator<Item = FrontendKey<A>>,
         keeps: bool,
     ) -> Result<(), Error> {
-        let mut wanted = vec![0_u32; limits::FILTER as usize];
+        let mut wanted = vec![0_u64; limits::FILTER as usize];
         for key in keys {
             let (word, mask) = filter_bit(&key);
             wanted[word as usize] |= mask;
