@@ -50,7 +50,7 @@ pub enum WorldError {
     #[error("the client failed: {0}")]
     Client(String),
     /// A Service is not served.
-    #[error("not served after {SERVED:?}: {0}")]
+    #[error("not served: {0}")]
     NotServed(String),
 }
 
@@ -209,13 +209,16 @@ impl World {
         written.map_err(|source| io_error("write the Services", source))
     }
 
-    fn answered(&self, from: From, to: &[std::net::SocketAddr]) -> Result<(), WorldError> {
+    fn answered(&mut self, from: From, to: &[std::net::SocketAddr]) -> Result<(), WorldError> {
         let (start, all) = (Instant::now(), place::list(to));
         loop {
             let arguments = ["--workload", "crr", "--to", &all, "--warmup", "0", "--duration", "1"];
             match self.client(from, &arguments) {
                 Ok(recorded) if recorded.ops > 0 => return Ok(()),
                 Ok(_) | Err(WorldError::Client(_)) if start.elapsed() < SERVED => {
+                    if let Some(how) = self.haproxy.as_mut().and_then(haproxy::Haproxy::ended) {
+                        return Err(WorldError::NotServed(how));
+                    }
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 Ok(recorded) => {

@@ -15,6 +15,7 @@ use crate::services::Set;
 pub(super) struct Haproxy {
     child: Child,
     config: PathBuf,
+    log: PathBuf,
 }
 
 impl Haproxy {
@@ -22,7 +23,8 @@ impl Haproxy {
         own_addresses(lab, set)?;
         let config = lab.state.directory().join("haproxy.cfg");
         fs::write(&config, configuration(set, node))?;
-        let log = fs::File::create(lab.state.log("haproxy"))?;
+        let path = lab.state.log("haproxy");
+        let log = fs::File::create(&path)?;
         let mut command = match nice {
             Some(nice) => {
                 let mut command = lab.command("node1", "nice")?;
@@ -34,7 +36,14 @@ impl Haproxy {
         // In the foreground, one process.
         command.arg("-db").arg("-f").arg(&config);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        Ok(Self { child, config })
+        Ok(Self { child, config, log: path })
+    }
+
+    /// How it ended, with its last words; none while it runs.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let how = self.child.try_wait().ok()??;
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        Some(format!("haproxy ended ({how}): {}", said.lines().last().unwrap_or_default()))
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -68,7 +77,7 @@ fn own_addresses(lab: &Lab, set: &Set) -> io::Result<()> {
 /// TCP mode; each Service is a frontend with all of its addresses, and a backend that chooses at random.
 fn configuration(set: &Set, node: IpAddr) -> String {
     let mut text = String::from(
-        "global\n    maxconn 10000\ndefaults\n    mode tcp\n    balance random\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    option nolinger\n",
+        "global\n    maxconn 4000\ndefaults\n    mode tcp\n    balance random\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    option nolinger\n",
     );
     for (number, (frontends, backends)) in set.frontends(node).enumerate() {
         // Writing to a string never fails.
