@@ -80,6 +80,27 @@ impl Cpus {
     }
 }
 
+/// How packets reach the other node's pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Routing {
+    /// By the nodes' own routes
+    #[default]
+    Native,
+    /// In tunnels: Fairway's, and for the other peers the kernel's own
+    Vxlan,
+}
+
+impl Routing {
+    /// Its name on command lines and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
 /// The IP family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Family {

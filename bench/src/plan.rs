@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cell::{Cell, Cpus, Family, From};
+use crate::cell::{Cell, Cpus, Family, From, Routing};
 use crate::load::Workload;
 use crate::peer::Peer;
 
@@ -45,6 +45,9 @@ pub struct Choice {
     /// Whether client and server share a CPU
     #[arg(long, value_enum, value_delimiter = ',')]
     pub cpus: Vec<Cpus>,
+    /// How packets reach the other node's pods
+    #[arg(long, value_enum, default_value = "native")]
+    pub routing: Routing,
     /// How often each peer has its turn
     #[arg(long)]
     pub rounds: Option<u32>,

@@ -89,6 +89,9 @@ pub struct Figures {
     pub family: String,
     /// `same`: client and server on one CPU; `each`: on one each.
     pub cpus: String,
+    /// `native` or `vxlan`: how packets reach the other node's pods.
+    #[serde(default)]
+    pub routing: String,
     /// `closed`, or operations a second.
     pub pace: String,
     /// Half of the operations took at most this.
@@ -147,7 +150,10 @@ impl Figures {
         let Self { workload, services, backends, family, cpus, pace, .. } = self;
         let from = self.from_name();
         let pace = if pace == "closed" { String::new() } else { format!(" rate={pace}") };
-        format!("{workload} from={from} {family} services={services} backends={backends} cpus={cpus}{pace}")
+        let routing = if self.routing == "vxlan" { " vxlan" } else { "" };
+        format!(
+            "{workload} from={from} {family} services={services} backends={backends} cpus={cpus}{routing}{pace}"
+        )
     }
 }
 

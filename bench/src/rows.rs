@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Routing};
 use crate::load::{Recorded, Workload};
 use crate::peer::Peer;
 use crate::report::{Figures, Round, Row, Skipped};
@@ -15,13 +15,15 @@ const MICRO: f64 = 1000.0;
 
 /// The rows of all cells in which peers have at least one round.
 #[must_use]
-pub fn rows(blocks: &Blocks, rate: Option<f64>) -> Vec<Row> {
+pub fn rows(blocks: &Blocks, rate: Option<f64>, routing: Routing) -> Vec<Row> {
     blocks
         .iter()
         .filter(|(_, rounds)| rounds.iter().any(Option::is_some))
         .map(|((cell, peer), rounds)| {
             let clean = blocks.get(&(*cell, Peer::Clean));
-            Row::Measured(Box::new(figures(*cell, *peer, rounds, clean.map(Vec::as_slice), rate)))
+            let mut row = figures(*cell, *peer, rounds, clean.map(Vec::as_slice), rate);
+            row.routing = routing.name().into();
+            Row::Measured(Box::new(row))
         })
         .collect()
 }
@@ -71,6 +73,7 @@ fn figures(
         backends: cell.backends,
         family: cell.family.name().into(),
         cpus: cell.cpus.name().into(),
+        routing: Routing::default().name().into(),
         pace: rate.map_or("closed".into(), |rate| rate.to_string()),
         p50_us: of(|round| round.p50_us),
         p90_us: of(|round| round.p90_us),
@@ -154,7 +157,7 @@ mod tests {
         let mut blocks = Blocks::new();
         blocks.insert((CELL, Peer::Clean), vec![block(40), block(400), block(40)]);
         blocks.insert((CELL, Peer::Fairway), vec![block(36), block(360), block(36)]);
-        let rows = rows(&blocks, None);
+        let rows = rows(&blocks, None, Routing::Native);
         let Row::Measured(fairway) = &rows[1] else { panic!("{rows:?}") };
         let ratio = fairway.ratio_to_clean.unwrap();
         assert!((ratio - 0.9).abs() < 0.005, "{ratio}");
@@ -172,7 +175,7 @@ mod tests {
         let mut blocks = Blocks::new();
         blocks.insert((cell, Peer::Clean), vec![block(10)]);
         blocks.insert((cell, Peer::Fairway), vec![Some(faster)]);
-        let rows = rows(&blocks, None);
+        let rows = rows(&blocks, None, Routing::Native);
         let Row::Measured(fairway) = &rows[1] else { panic!("{rows:?}") };
         assert_eq!((fairway.ratio_to_clean, fairway.ratio_of.as_str()), (Some(1.5), "ops"));
     }
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn without_clean_there_is_no_ratio() {
         let blocks = Blocks::from([((CELL, Peer::Fairway), vec![block(36), None])]);
-        let rows = rows(&blocks, None);
+        let rows = rows(&blocks, None, Routing::Native);
         let Row::Measured(fairway) = &rows[0] else { panic!("{rows:?}") };
         assert_eq!((fairway.ratio_to_clean, fairway.rounds.len()), (None, 1));
     }

@@ -72,7 +72,7 @@ pub fn run(choice: &Choice, extra: &Extra) -> Result<Report, RunError> {
     }
     run.bar.finish_and_clear();
     env.insert("seconds".into(), start.elapsed().as_secs().to_string());
-    let mut rows = rows(&run.blocks, choice.rate);
+    let mut rows = rows(&run.blocks, choice.rate, choice.routing);
     rows.extend(run.left_out);
     Ok(Report { env, rows })
 }
@@ -97,6 +97,7 @@ fn settings(choice: &Choice, cells: &[Cell]) -> Result<Settings, RunError> {
         ports: backends.div_ceil(PODS),
         nice: choice.nice,
         cpus: pair,
+        routing: choice.routing,
     })
 }
 

@@ -4,6 +4,7 @@ mod flush;
 mod haproxy;
 mod place;
 mod pods;
+mod tunnels;
 
 use std::fs;
 use std::io;
@@ -16,7 +17,7 @@ use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
 use fairway_tests::peer::{load_iptables, load_nftables};
 use ipnet::IpNet;
 
-use crate::cell::{Cpus, Family, From};
+use crate::cell::{Cpus, Family, From, Routing};
 use crate::load::{Recorded, Workload};
 use crate::peer::Peer;
 use crate::services::{Measured, Pods, Set};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub nice: Option<i32>,
     /// CPUs of the client and of the server.
     pub cpus: (usize, usize),
+    /// How packets reach the other node's pods.
+    pub routing: Routing,
 }
 
 /// How one block is run.
@@ -105,11 +108,15 @@ impl World {
         let socket_lb = if peer == Peer::FairwayTc { SocketLb::Off } else { SocketLb::All };
         let mut state = State::new(&id, &source, 2, families, socket_lb);
         state.owner = Owner::of(std::process::id());
+        state.settings.insert("routing".into(), settings.routing.name().into());
         let lab = up(state, &mut |_| {});
         fs::remove_file(&source).ok();
         let lab = Running::new(lab?);
         if !peer.is_fairway() {
             lab.without_agents().map_err(|source| io_error("take Fairway out of the network", source))?;
+            if settings.routing == Routing::Vxlan {
+                tunnels::join(&lab).map_err(|source| io_error("join the nodes by a tunnel", source))?;
+            }
         }
         let world = Self { peer, lab, settings, haproxy: None, placed: None };
         world.lead().map_err(|source| io_error("lead the client to the pods", source))?;

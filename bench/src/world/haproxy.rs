@@ -61,6 +61,8 @@ impl Drop for Haproxy {
 
 /// Makes the node take packets to all Services for its own.
 fn own_addresses(lab: &Lab, set: &Set) -> io::Result<()> {
+    // IPv6 asks for an address on a device where IPv4 is content with a route.
+    lab.set_sysctls("node1", &["net/ipv6/ip_nonlocal_bind=1"])?;
     let ranges = lab.state.plan.service_cidrs().into_iter().map(|range| range.to_string());
     let balancers = set.balancer_ips().map(|address| address.to_string());
     for range in ranges.chain(balancers) {
