@@ -4,6 +4,7 @@ pub mod api;
 mod collector;
 pub mod config;
 pub mod health;
+pub mod memory;
 pub mod netlink;
 pub mod node;
 pub mod pods;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use fairway_agent::config::{Error, Loaded, SETTINGS, Setting, Shape, Sources};
-use fairway_agent::{Config, node};
+use fairway_agent::{Config, memory, node};
 
 const AFTER_HELP: &str = "\
 Every flag is also a key of the settings file, and an environment variable with the prefix FAIRWAY_.
@@ -137,6 +137,7 @@ fn run(config: Config) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    memory::share();
     // Before anything speaks TLS.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is there already");

@@ -55,13 +55,16 @@ pub(crate) fn resolve(declarations: &Declarations, agents: &Agents) -> Resolved 
     Resolved { resources, problems: problems(declarations, &basis), basis }
 }
 
-/// Computes what is different when the declarations are: resources by name, none where one is gone. None: more than
-/// slices and Endpoints is different, and all is to be computed anew.
+/// Resources that are different, by name; none where one is gone.
+pub(crate) type Changes = BTreeMap<ResourceKey, Option<Resource>>;
+
+/// Computes what is different when the declarations are, and the problems then. None: more than slices and Endpoints is
+/// different, and all is to be computed anew.
 pub(crate) fn resolve_change(
     before: &Declarations,
     after: &Declarations,
     basis: &Basis,
-) -> Option<(BTreeMap<ResourceKey, Option<Resource>>, Vec<Problem>)> {
+) -> Option<(Changes, Vec<Problem>)> {
     let same = before.services.ptr_eq(&after.services)
         && before.pods.ptr_eq(&after.pods)
         && before.nodes.ptr_eq(&after.nodes);

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData, MapInfo as KernelMap, PerCpuArray};
+use aya::maps::{Array, IterableMap, Map, MapData, MapInfo as KernelMap, PerCpuArray};
 use fairway_common::conntrack::{Tuple, flags};
 use fairway_common::reason::Count;
 use fairway_common::service::FrontendKey;
@@ -27,7 +27,7 @@ use self::networks::Networks;
 use crate::connections::Keyed;
 use crate::load::map_directory;
 use crate::repair::{Repair, What};
-use crate::table::{Image, Op};
+use crate::table::{Frontend, Image, Op};
 use crate::{Error, MapInfo, Network, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
@@ -164,12 +164,33 @@ impl Maps {
         open(&self.directory, "EVENTS")
     }
 
-    pub(crate) fn image(&self) -> Result<Image, Error> {
+    /// Everything; or only what an agent wrote (not `all`), at a small part of the cost.
+    pub(crate) fn image(&self, all: bool) -> Result<Image, Error> {
         let mut image = Image::default();
-        self.v4.image(&self.slots, &mut image)?;
-        self.v6.image(&self.slots, &mut image)?;
+        self.v4.image(all, &mut image)?;
+        self.v6.image(all, &mut image)?;
+        image.slots = self.covered_slots(image.frontends.values())?;
         image.ranges = self.clients.ranges()?;
         Ok(image)
+    }
+
+    /// The slots that frontends name, read up to the last of them.
+    fn covered_slots<'a>(
+        &self,
+        frontends: impl Iterator<Item = &'a Frontend> + Clone,
+    ) -> Result<BTreeMap<u32, u32>, Error> {
+        let runs = frontends.flat_map(|frontend| [frontend.inside, frontend.outside]);
+        let runs = runs.map(|run| run.first..run.first.saturating_add(run.count));
+        let end = runs.clone().filter(|run| !run.is_empty()).map(|run| run.end).max().unwrap_or(0);
+        let slots = if end == 0 {
+            Vec::new()
+        } else {
+            raw::read_while(self.slots.map().fd().as_fd(), |index: &u32, _: &u32| *index < end)
+                .map_err(Error::io("read map", "SLOTS"))?
+        };
+        let within =
+            |run: std::ops::Range<u32>| slots.get(run.start as usize..(run.end as usize).min(slots.len()));
+        Ok(runs.filter_map(within).flatten().copied().collect())
     }
 
     pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Error> {

@@ -259,12 +259,12 @@ impl Tables for Datapath {
     type Error = Error;
 
     fn image(&self) -> Result<Image, Error> {
-        self.maps.image()
+        self.maps.image(true)
     }
 
     fn image_apart(datapath: &Mutex<Self>) -> Result<Image, Error> {
         let pins = datapath.lock().unwrap_or_else(PoisonError::into_inner).options.pins.clone();
-        Maps::open(&map_directory(&pins))?.image()
+        Maps::open(&map_directory(&pins))?.image(false)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Error> {

@@ -26,7 +26,7 @@ impl Pinned {
 
     /// Everything in the service table.
     pub fn image(&self) -> Result<Image, Error> {
-        self.maps.image()
+        self.maps.image(true)
     }
 
     /// As [`Datapath::pods`](crate::Datapath::pods).

@@ -165,13 +165,13 @@ pub(crate) fn pin_again(object: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut attribute).map(drop)
 }
 
-/// Walks a hash map in batches of raw keys and values; returns the number of entries. Entries that come or go
-/// meanwhile may or may not be seen.
+/// Walks a map in batches of raw keys and values, to the first batch of which `visit` wants no entry; returns the number of
+/// entries. Those that come or go meanwhile may or may not be seen.
 fn walk(
     map: BorrowedFd<'_>,
     key: usize,
     value: usize,
-    mut visit: impl FnMut(&[u8], &[u8]),
+    mut visit: impl FnMut(&[u8], &[u8]) -> bool,
 ) -> io::Result<u64> {
     #[repr(C)]
     struct Attribute {
@@ -216,27 +216,40 @@ fn walk(
         };
         let count = attribute.count as usize;
         total += count as u64;
-        keys.chunks_exact(key).zip(values.chunks_exact(value)).take(count).for_each(|(k, v)| visit(k, v));
-        if finished {
+        let entries = keys.chunks_exact(key).zip(values.chunks_exact(value)).take(count);
+        let wanted = entries.fold(count == 0, |wanted, (key, value)| visit(key, value) | wanted);
+        if finished || !wanted {
             return Ok(total);
         }
         first = false;
     }
 }
 
-/// Reads a whole hash map, see [`walk`].
+/// Reads a whole map, see [`walk`].
 pub(crate) fn read_all<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    read_while(map, |_, _| true)
+}
+
+/// Reads an array up to where it is in use, or the entries of a hash: those that are `wanted`, to the first batch that has
+/// none.
+pub(crate) fn read_while<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    wanted: impl Fn(&K, &V) -> bool,
+) -> io::Result<Vec<(K, V)>> {
     let mut all = Vec::new();
     walk(map, size_of::<K>(), size_of::<V>(), |key, value| {
         // SAFETY: `Pod` types are plain integers, and the slices have exactly their sizes.
-        all.push(unsafe {
+        let entry: (K, V) = unsafe {
             (key.as_ptr().cast::<K>().read_unaligned(), value.as_ptr().cast::<V>().read_unaligned())
-        });
+        };
+        let wanted = wanted(&entry.0, &entry.1);
+        all.extend(wanted.then_some(entry));
+        wanted
     })?;
     Ok(all)
 }
 
 /// Counts the entries of a hash map whose keys and values have these sizes.
 pub(crate) fn count(map: BorrowedFd<'_>, key: usize, value: usize) -> io::Result<u64> {
-    walk(map, key, value, |_, _| {})
+    walk(map, key, value, |_, _| true)
 }

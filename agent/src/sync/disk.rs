@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::chain;
 use super::received::{Complete, Received};
+use crate::memory;
 
 /// Begins the file; then records follow, each a length, a checksum (CRC-32) of what comes, both little endian, and a
 /// `SubscribeResponse`: the first is a snapshot, the others are what changed after it.
@@ -235,7 +236,11 @@ pub(super) async fn save_all(
             continue;
         };
         let saving = tokio::task::spawn_blocking(move || {
+            let whole = saver.written.is_none();
             let saved = saver.save(version, &cluster);
+            if whole {
+                memory::trim();
+            }
             (saver, saved)
         });
         let Ok((back, saved)) = saving.await else { return };

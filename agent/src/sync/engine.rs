@@ -10,6 +10,7 @@ use imbl::OrdMap;
 use tracing::{debug, error, info, warn};
 
 use super::SyncState;
+use crate::memory;
 use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
 use crate::resolve::{Desired, LocalNode, Resolver, ServicePortName};
 
@@ -150,6 +151,7 @@ impl<T: Tables> Engine<T> {
         let Some(reconciler) = &self.reconciler else { return Ok(0) };
         let ops = reconciler.restore(&T::image_apart(&self.tables)?);
         self.write(&ops).inspect_err(|_| self.reconciler = None)?;
+        memory::trim();
         Ok(ops.len())
     }
 
@@ -204,6 +206,9 @@ impl<T: Tables> Engine<T> {
             ..Outcome::of(&reconciler, desired.clone())
         };
         self.reconciler = Some(reconciler);
+        if outcome.full {
+            memory::trim();
+        }
         Ok(outcome)
     }
 }

@@ -345,12 +345,13 @@ impl<A: Address> Half<A> {
         if peers.is_empty() {
             return Ok(Vec::new());
         }
-        let backends: Vec<(u32, Backend<A>)> =
-            raw::read_all(self.backends_fd.as_fd()).map_err(Error::io("read map", A::NAMES[1]))?;
+        let used = |_: &u32, backend: &Backend<A>| backend.port != 0;
+        let backends =
+            raw::read_while(self.backends_fd.as_fd(), used).map_err(Error::io("read map", A::NAMES[1]))?;
         let place = |address: A, port: u16, service: u32| (address.to_wide(), port, service);
         let there: std::collections::HashSet<_> = backends
             .iter()
-            .filter(|(_, backend)| backend.port != 0 && backend.flags & backend_flags::GONE == 0)
+            .filter(|(_, backend)| backend.flags & backend_flags::GONE == 0)
             .map(|(_, backend)| place(backend.address, backend.port, backend.service))
             .collect();
         let stranded = |(key, peer): &&(PeerKey<A>, Peer<A>)| {

@@ -88,9 +88,16 @@ impl<A: Address> Half<A> {
         raw::read_all(self.fds[table].as_fd()).map_err(Error::io("read map", A::NAMES[table]))
     }
 
-    pub(super) fn image(&self, slots: &Array<MapData, u32>, image: &mut Image) -> Result<(), Error> {
-        let backends = self.read::<u32, KernelBackend<A>>(1)?;
-        for (id, backend) in backends.into_iter().filter(|(_, backend)| backend.port != 0) {
+    /// Adds frontends and backends. `all`: also backends behind a gap as no Fairway leaves one, since ids are given out in
+    /// order.
+    pub(super) fn image(&self, all: bool, image: &mut Image) -> Result<(), Error> {
+        let used = |_: &u32, backend: &KernelBackend<A>| backend.port != 0;
+        let backends = match all {
+            true => raw::read_all(self.fds[1].as_fd()),
+            false => raw::read_while(self.fds[1].as_fd(), used),
+        };
+        let backends = backends.map_err(Error::io("read map", A::NAMES[1]))?;
+        for (id, backend) in backends.into_iter().filter(|(id, backend)| used(id, backend)) {
             let known = Backend {
                 address: backend.address.to_ip(),
                 port: u16::from_be(backend.port),
@@ -100,23 +107,8 @@ impl<A: Address> Half<A> {
             image.backends.insert(id, known);
         }
         for (key, frontend) in self.read::<Key<A>, Frontend>(0)? {
-            for run in [frontend.inside, frontend.outside] {
-                for index in run.first..run.first.saturating_add(run.count) {
-                    if image.slots.contains_key(&index) {
-                        continue;
-                    }
-                    let id = slots.get(&index, 0).map_err(Error::map("read", "SLOTS"))?;
-                    image.slots.insert(index, id);
-                }
-            }
-            image.frontends.insert(
-                FrontendKey {
-                    address: key.address.to_ip(),
-                    protocol: key.protocol,
-                    port: u16::from_be(key.port),
-                },
-                frontend,
-            );
+            let (address, port) = (key.address.to_ip(), u16::from_be(key.port));
+            image.frontends.insert(FrontendKey { address, protocol: key.protocol, port }, frontend);
         }
         Ok(())
     }
