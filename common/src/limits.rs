@@ -34,8 +34,8 @@ pub const PEERS: u32 = 65_536;
 pub const COUNTS: u32 = 256;
 /// Bytes of the event ring.
 pub const EVENT_BYTES: u32 = 1 << 20;
-/// The longest run of slots that one frontend may have.
-pub const RUN: u32 = 65_536;
+/// The longest run of slots that one frontend may have: a prime, the largest Maglev table.
+pub const RUN: u32 = 65_537;
 /// How often a free SNAT port is looked for before a connection is refused.
 pub const PORT_TRIES: u32 = 32;
 /// The first source port that says nothing about who uses it (RFC 6335, 6).

@@ -19,10 +19,23 @@ pub struct Frame<A> {
     pub tuple: Tuple<A>,
     /// Bytes of the IP packet.
     pub length: u16,
+}
+
+/// What else the transport header says.
+#[derive(Clone, Copy)]
+pub struct Transport {
     /// Flags of the TCP header, or 0.
     pub tcp_flags: u8,
-    /// The transport checksum.
+    /// The checksum.
     check: u16,
+}
+
+impl Transport {
+    /// Whether it asks for a connection.
+    #[inline(always)]
+    pub fn is_syn(self) -> bool {
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
 }
 
 /// Where a family keeps what is read of its header.
@@ -119,34 +132,32 @@ impl Plain for V6 {
 impl<A: Plain> Frame<A> {
     const TRANSPORT: usize = ETHERNET + A::HEADER;
 
-    /// Parses it; none: it is something else.
+    /// Who sends it to whom; none: it is something else.
     #[inline(always)]
     pub fn parse(ctx: *mut xdp_md) -> Option<Self> {
         let (protocol, length) = A::plain(ctx)?;
+        if protocol != TCP && protocol != UDP {
+            return None;
+        }
         let [source, destination]: [A; 2] = read(ctx, ETHERNET + A::ADDRESSES)?;
-        let payload = length.wrapping_sub(A::HEADER as u16);
-        let (tcp_flags, check) = match protocol {
-            TCP if payload >= 20 => {
-                let [size, flags]: [u8; 2] = read(ctx, Self::TRANSPORT + 12)?;
-                if size >> 4 < 5 {
-                    return None;
-                }
-                (flags, read(ctx, Self::TRANSPORT + checksum_offset(TCP))?)
-            }
-            UDP if payload >= 8 && u16::from_be(read(ctx, Self::TRANSPORT + 4)?) >= 8 => {
-                (0, read(ctx, Self::TRANSPORT + checksum_offset(UDP))?)
-            }
-            _ => return None,
-        };
         let [source_port, destination_port]: [u16; 2] = read(ctx, Self::TRANSPORT)?;
         let tuple = Tuple { source, destination, source_port, destination_port, protocol, pad: [0; 3] };
-        Some(Self { ctx, tuple, length, tcp_flags, check })
+        Some(Self { ctx, tuple, length })
     }
 
-    /// Whether it asks for a connection.
+    /// The transport header; none: it is cut short.
     #[inline(always)]
-    pub fn is_syn(&self) -> bool {
-        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    pub fn transport(&self) -> Option<Transport> {
+        let (ctx, payload) = (self.ctx, self.length.wrapping_sub(A::HEADER as u16));
+        let check = Self::TRANSPORT + checksum_offset(self.tuple.protocol);
+        if self.tuple.protocol == UDP {
+            let length = u16::from_be(read(ctx, Self::TRANSPORT + 4)?);
+            let whole = payload >= 8 && length >= 8;
+            return if whole { Some(Transport { tcp_flags: 0, check: read(ctx, check)? }) } else { None };
+        }
+        let [size, tcp_flags]: [u8; 2] = read(ctx, Self::TRANSPORT + 12)?;
+        let whole = payload >= 20 && size >> 4 >= 5;
+        if whole { Some(Transport { tcp_flags, check: read(ctx, check)? }) } else { None }
     }
 
     /// Whether it was sent to this link address.
@@ -158,21 +169,21 @@ impl<A: Plain> Frame<A> {
     /// Whether the checksum is that of the pseudo header alone: a virtual wire, or a device that has put segments together,
     /// hands over packets whose sum the receiving stack has to complete, and no driver that sends it knows.
     #[inline(always)]
-    pub fn is_unfinished(&self) -> bool {
+    pub fn is_unfinished(&self, transport: Transport) -> bool {
         let payload = self.length - A::HEADER as u16;
         let rest = payload.to_be() as u64 + (self.tuple.protocol as u16).to_be() as u64;
         let pseudo = fold(A::add(&[self.tuple.source, self.tuple.destination], rest));
-        self.check == pseudo
+        transport.check == pseudo
     }
 
     /// Makes it the packet `to`, one hop on.
     #[inline(always)]
-    pub fn translate(&self, to: &Tuple<A>, hop: &Hop) -> Option<()> {
+    pub fn translate(&self, transport: Transport, to: &Tuple<A>, hop: &Hop) -> Option<()> {
         let addresses = self.tuple.change_of_addresses(to);
         let both = addresses + self.tuple.change_of_ports(to);
         let check = match self.tuple.protocol {
-            UDP => update_udp(self.check, both),
-            _ => update(self.check, both),
+            UDP => update_udp(transport.check, both),
+            _ => update(transport.check, both),
         };
         let place = Self::TRANSPORT + checksum_offset(self.tuple.protocol);
         write(self.ctx, place, check)?;

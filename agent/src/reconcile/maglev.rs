@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use crate::resolve::BackendRef;
 
-/// Sizes, all prime. A table has at least a hundred places a backend, except the last. The steps are wide, since with
-/// another size nearly all places change hands.
-const SIZES: [usize; 5] = [251, 1_021, 4_093, 16_381, 65_521];
+/// Sizes, all prime; the last one is the paper's. A table has at least a hundred places a backend, so that shares differ by
+/// one per cent at most (the paper's rule), except the last. The steps are wide, since with another size nearly all places
+/// change hands.
+const SIZES: [usize; 5] = [251, 1_021, 4_093, 16_381, 65_537];
 
 /// The tables of the plan that is being made: the frontends of a Service port share theirs.
 #[derive(Debug, Default)]
@@ -73,7 +74,11 @@ fn fill(set: &[BackendRef]) -> Vec<usize> {
     if set.is_empty() {
         return Vec::new();
     }
-    let size = size(set.len()).max(set.len());
+    fill_places(set, size(set.len()).max(set.len()))
+}
+
+/// The same of a table of this size, which is prime, or as large as the set.
+fn fill_places(set: &[BackendRef], size: usize) -> Vec<usize> {
     let within = |hash: u64, places: usize| usize::try_from(hash % places as u64).unwrap_or(0);
     // The next place of each backend's permutation, and its step.
     let mut walks: Vec<(usize, usize)> = set
@@ -118,8 +123,39 @@ mod tests {
     #[test]
     fn a_table_is_as_large_as_a_hundred_places_a_backend() {
         let sizes = [1, 2, 3, 10, 11, 40, 163, 164, 655, 5_000].map(size);
-        assert_eq!(sizes, [251, 251, 1_021, 1_021, 4_093, 4_093, 16_381, 65_521, 65_521, 65_521]);
+        assert_eq!(sizes, [251, 251, 1_021, 1_021, 4_093, 4_093, 16_381, 65_537, 65_537, 65_537]);
         assert!(Maglev::default().table(&set([])).is_empty());
+    }
+
+    /// The share of the places that change hands in the largest table when one of `count` backends goes, beyond the leaver's
+    /// own; the mean over `leavers` of them.
+    fn moved_besides(count: u16, leavers: u16) -> f64 {
+        let before = fill_places(&set(0..count), 65_537);
+        let places = before.len() as f64;
+        let moved = (0..leavers).map(|number| number * (count / leavers)).map(|leaver| {
+            let after = fill_places(&set((0..count).filter(|number| *number != leaver)), 65_537);
+            let gone = usize::from(leaver);
+            // Behind the leaver everybody has moved up by one.
+            let same = |one: usize, two: usize| one == if two >= gone { two + 1 } else { two };
+            let others = before.iter().zip(&after).filter(|(one, two)| **one != gone && !same(**one, **two));
+            others.count() as f64 / places
+        });
+        moved.sum::<f64>() / f64::from(leavers)
+    }
+
+    // What the paper measures in its section 5.3, for one backend that goes.
+    #[test]
+    fn the_largest_table_moves_few_places_besides_those_of_the_backend_that_goes() {
+        for (count, leavers, limit) in [(3, 3, 0.02), (10, 10, 0.02), (100, 10, 0.02), (655, 5, 0.04)] {
+            let besides = moved_besides(count, leavers);
+            let own = 1.0 / f64::from(count);
+            println!(
+                "{count} backends, one goes: {:.3} % of places are its own, {:.3} % more move",
+                own * 100.0,
+                besides * 100.0
+            );
+            assert!(besides < limit, "{besides}");
+        }
     }
 
     proptest! {

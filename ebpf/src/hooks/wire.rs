@@ -12,7 +12,7 @@ use fairway_common::{Reason, V4, V6};
 use crate::frame::{self, Frame, Plain};
 use crate::packet::ETHERNET;
 use crate::settings;
-use crate::stage::{report, wire};
+use crate::stage::{conntrack, report, wire};
 
 /// XDP at the node's device.
 #[xdp]
@@ -41,8 +41,12 @@ fn family<A: Plain>(ctx: *mut xdp_md) -> u32 {
 /// A packet of a known connection.
 #[inline(always)]
 fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
-    let entry = wire::find(frame)?;
-    frame.translate(&entry.to, &entry.hop)?;
+    if !conntrack::may_lead(&frame.tuple) {
+        return None;
+    }
+    let transport = frame.transport()?;
+    let entry = wire::find(frame, transport)?;
+    frame.translate(transport, &entry.to, &entry.hop)?;
     report::count(Reason::Accelerated, frame.length as u32 + ETHERNET as u32);
     Some(())
 }

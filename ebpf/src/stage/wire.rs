@@ -4,23 +4,23 @@ use aya_ebpf::bindings::BPF_FIB_LKUP_RET_SUCCESS;
 use fairway_common::UDP;
 use fairway_common::conntrack::{Entry, hop, observe};
 
-use crate::frame::{self, Frame, Plain};
+use crate::frame::{self, Frame, Plain, Transport};
 use crate::settings;
 use crate::stage::{conntrack, deliver};
 
 /// The entry of a packet of a known connection, if its way leads back out of the device, and the packet says nothing that is
 /// not in the entry yet.
 #[inline(always)]
-pub fn find<A: Plain>(frame: &Frame<A>) -> Option<&'static Entry<A>> {
+pub fn find<A: Plain>(frame: &Frame<A>, transport: Transport) -> Option<&'static Entry<A>> {
     // A SYN may start a new connection: a rule of the programs behind.
-    if frame.is_syn() || !conntrack::may_lead(&frame.tuple) {
+    if transport.is_syn() {
         return None;
     }
     let entry = A::conntrack().get_ptr_mut(&frame.tuple)?;
     // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
     let entry = unsafe { &mut *entry };
-    let seen = observe(frame.tuple.protocol, frame.tcp_flags);
-    if entry.flags & seen != seen || frame.is_unfinished() {
+    let seen = observe(frame.tuple.protocol, transport.tcp_flags);
+    if entry.flags & seen != seen || frame.is_unfinished(transport) {
         return None;
     }
     if frame.tuple.protocol == UDP && conntrack::moved(entry) {
