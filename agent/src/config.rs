@@ -39,6 +39,15 @@ pub enum Xdp {
     Mode(XdpMode),
 }
 
+/// How clients outside reach backends of other nodes by this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// With this node's address as their source: answers come back by it.
+    Snat,
+    /// As they are, over the link that nodes share: the other node answers.
+    DsrL2,
+}
+
 /// How packets reach other nodes' pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routing {
@@ -150,6 +159,9 @@ pub enum Error {
     /// Two control planes.
     #[error("control and manifests are both set: unset one; manifests runs a control plane inside the agent")]
     TwoControlPlanes,
+    /// Direct answers need nodes on one link.
+    #[error("forwarding: `dsr-l2` needs nodes that share a link: it goes with routing `native` only")]
+    DirectInTunnels,
     /// The node's own name is not known.
     #[error("the host has no name: set node-name")]
     NoNodeName,
@@ -178,6 +190,8 @@ pub struct Config {
     pub socket_lb: SocketLb,
     /// Whether packets are looked at in the drivers of network devices.
     pub xdp: Xdp,
+    /// How clients outside reach backends of other nodes.
+    pub forwarding: Forwarding,
     /// Directory on bpffs for pins.
     pub bpf_root: PathBuf,
     /// Directory for state that survives a reboot.

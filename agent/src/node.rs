@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::collector;
-use crate::config::{Config, SocketLb, Xdp};
+use crate::config::{Config, Forwarding, SocketLb, Xdp};
 use crate::health::{self, Metrics};
 use crate::netlink::{Netlink, TUNNEL};
 use crate::pods::{self, Mtu, Pods};
@@ -209,6 +209,7 @@ async fn open(
         masquerade_all: config.masquerade_all,
         masquerade: config.masquerade,
         tunnel,
+        direct: config.forwarding == Forwarding::DsrL2,
         xdp: config.xdp != Xdp::Off,
         trace: false,
     };

@@ -131,6 +131,9 @@ pub mod flags {
     pub const RST: u32 = 1 << 3;
     /// A TCP segment without SYN, or any UDP packet, was seen in this direction.
     pub const DATA: u32 = 1 << 4;
+    /// Packets keep their addresses, and the backend's node answers the client itself: `to` says only where they are sent,
+    /// and there is no entry of the replies.
+    pub const DIRECT: u32 = 1 << 5;
 }
 
 /// Flags of the TCP header.
@@ -187,6 +190,9 @@ impl State {
     /// The state, from the flags of the two directions.
     #[inline(always)]
     pub fn of(protocol: u8, original: u32, reply: u32) -> Self {
+        // Answers that come by another way are taken for given.
+        let reply =
+            if original & flags::DIRECT != 0 { flags::REPLY | flags::SYN | flags::DATA } else { reply };
         let both = original & reply;
         let any = original | reply;
         if protocol != TCP {
@@ -270,6 +276,16 @@ mod tests {
         reply |= observe(TCP, tcp::FIN | tcp::ACK);
         assert_eq!(State::of(TCP, original, reply), State::Closing);
         assert_eq!(State::of(TCP, flags::SYN, flags::REPLY | observe(TCP, tcp::RST)), State::Reset);
+    }
+
+    #[test]
+    fn a_connection_whose_answers_go_another_way_is_established_until_the_client_ends_it() {
+        let seen = flags::DIRECT | flags::DATA;
+        for protocol in [TCP, UDP] {
+            assert_eq!(State::of(protocol, seen, flags::REPLY), State::Established);
+        }
+        assert_eq!(State::of(TCP, seen | flags::FIN, flags::REPLY), State::FinWait);
+        assert_eq!(State::of(TCP, seen | flags::RST, flags::REPLY), State::Reset);
     }
 
     #[test]

@@ -85,6 +85,9 @@ impl Frontend {
     pub const ADDRESS: u32 = 1 << 6;
     /// Clients from outside are left alone: the address is another node's, or means each host itself (S75).
     pub const INSIDE_ONLY: u32 = 1 << 7;
+    /// Every node has the address and the same Maglev tables for it: where that is wanted, packets from outside go to the
+    /// backend's node as they are.
+    pub const DIRECT: u32 = 1 << 8;
 }
 
 /// A backend: where a connection goes.

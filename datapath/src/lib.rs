@@ -53,6 +53,8 @@ pub struct Options {
     pub masquerade: (bool, bool),
     /// Tunnels to other nodes; none: packets to their pods are routed as they are.
     pub tunnel: Option<TunnelDevice>,
+    /// Packets from outside to other nodes' backends go there as they are, where [`table::Frontend`]s allow it.
+    pub direct: bool,
     /// Load the program for network devices' drivers, see [`Datapath::attach_wire`].
     pub xdp: bool,
     /// Write an event at each decision.

@@ -110,6 +110,7 @@ impl Programs {
             .override_global("TUNNEL_ID", &tunnel[1], true)
             .override_global("TUNNEL_PORT", &tunnel[2], true)
             .override_global("HOST_NETNS", &host_netns, true)
+            .override_global("DIRECT", &u32::from(options.direct), true)
             .override_global("TRACE", &trace, true)
             .load(OBJECT)
             .map_err(load_error)?;

@@ -51,6 +51,9 @@ static MASQUERADE: u32 = 0;
 /// The cookie of the node's own network namespace, the only one whose loopback addresses have NodePorts (S75); 0: none.
 #[unsafe(no_mangle)]
 static HOST_NETNS: u64 = 0;
+/// 1: packets from outside to other nodes' backends go there as they are, where the frontend allows it.
+#[unsafe(no_mangle)]
+static DIRECT: u32 = 0;
 /// 1: write an event at each decision.
 #[unsafe(no_mangle)]
 static TRACE: u32 = 0;
@@ -86,6 +89,13 @@ getter!(/** See `HOST_NETNS`. */ host_netns, HOST_NETNS, u64);
 pub fn masquerade_all() -> bool {
     // SAFETY: as above.
     unsafe { addr_of!(MASQUERADE_ALL).read_volatile() != 0 }
+}
+
+/// Whether packets go to other nodes' backends as they are.
+#[inline(always)]
+pub fn direct() -> bool {
+    // SAFETY: as above.
+    unsafe { addr_of!(DIRECT).read_volatile() != 0 }
 }
 
 /// Whether events are written.

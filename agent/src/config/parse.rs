@@ -9,7 +9,8 @@ use ipnet::IpNet;
 
 use super::layers::{Value, Values};
 use super::{
-    Config, ControlAddress, Error, NodePortAddresses, Routing, SETTINGS, Setting, SocketLb, TlsFiles, Xdp,
+    Config, ControlAddress, Error, Forwarding, NodePortAddresses, Routing, SETTINGS, Setting, SocketLb,
+    TlsFiles, Xdp,
 };
 
 /// The ports that Kubernetes gives to NodePort Services.
@@ -93,6 +94,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         cgroup: field("cgroup").path()?,
         socket_lb: socket_lb(&field("socket-lb"))?,
         xdp: xdp(&field("xdp"))?,
+        forwarding: forwarding(&field("forwarding"))?,
         bpf_root: needed("bpf-root")?,
         state_dir: needed("state-dir")?,
         socket: needed("socket")?,
@@ -115,6 +117,9 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         masquerade: masquerade(&field("masquerade"))?,
         masquerade_exclude: field("masquerade-exclude").many("a CIDR")?,
     };
+    if config.forwarding == Forwarding::DsrL2 && config.routing != Routing::Native {
+        return Err(Error::DirectInTunnels);
+    }
     if config.control.is_some() && config.manifests.is_some() {
         return Err(Error::TwoControlPlanes);
     }
@@ -171,6 +176,14 @@ fn xdp(field: &Field<'_>) -> Result<Xdp, Error> {
         "native" => Ok(Xdp::Mode(XdpMode::Native)),
         "generic" => Ok(Xdp::Mode(XdpMode::Generic)),
         other => Err(field.wrong(other, "off, auto, native or generic")),
+    }
+}
+
+fn forwarding(field: &Field<'_>) -> Result<Forwarding, Error> {
+    match field.text().unwrap_or_default() {
+        "snat" => Ok(Forwarding::Snat),
+        "dsr-l2" => Ok(Forwarding::DsrL2),
+        other => Err(field.wrong(other, "snat or dsr-l2")),
     }
 }
 

@@ -96,6 +96,13 @@ pub const SETTINGS: &[Setting] = &[
         "off",
         "Send packets of connections to other nodes back at the network devices' drivers; auto: native where they can",
     ),
+    setting(
+        "forwarding",
+        One,
+        "snat|dsr-l2",
+        "snat",
+        "How packets from outside go to other nodes' backends: with this node's address, or as they are (Maglev Services)",
+    ),
     setting("bpf-root", One, "DIR", "/sys/fs/bpf/fairway", "Where maps and links are pinned"),
     setting("state-dir", One, "DIR", "/var/lib/fairway", "State that survives a reboot"),
     setting(

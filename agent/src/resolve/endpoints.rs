@@ -17,6 +17,8 @@ pub(super) struct Usable {
     pub(super) local: Arc<[BackendRef]>,
     /// Those that answer, in use or not.
     pub(super) serving: Vec<BackendRef>,
+    /// Hints keep this node from some of the cluster's: other nodes may use others.
+    pub(super) narrowed: bool,
     /// There are usable endpoints somewhere.
     pub(super) any: bool,
     /// Endpoints in all, usable or not.
@@ -64,6 +66,8 @@ pub(super) fn usable(
         .collect();
     let cluster = pick(&candidates, topology(&candidates, node));
     let local = pick(&candidates, |candidate| candidate.local());
+    let ready = candidates.iter().filter(|candidate| candidate.ready).count();
+    let narrowed = ready > 0 && cluster.len() != ready;
     let any = candidates.iter().any(|candidate| candidate.ready || candidate.last_resort());
     let serving =
         candidates.iter().filter(|candidate| candidate.answers()).map(|candidate| candidate.backend);
@@ -71,6 +75,7 @@ pub(super) fn usable(
         cluster,
         local,
         serving: serving.collect(),
+        narrowed,
         any,
         total: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
     }

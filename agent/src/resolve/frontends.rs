@@ -180,6 +180,11 @@ impl Expansion<'_> {
             self.add(name, FrontendKind::ClusterIp, (address, port.port), &internal);
         }
         self.node_ports(name, port, family, &external);
+        let same_everywhere = hashed != 0
+            && service.external_policy == TrafficPolicy::Cluster
+            && service.affinity_seconds.is_none()
+            && !usable.narrowed;
+        let external = external.with(if same_everywhere { Frontend::DIRECT } else { 0 });
         for address in self.load_balancer_ips().to_vec().into_iter().filter(family) {
             self.add(name, FrontendKind::LoadBalancer, (address, port.port), &external.with(guarded));
         }

@@ -60,6 +60,7 @@ impl World {
             masquerade_all: false,
             masquerade: (false, false),
             tunnel: None,
+            direct: false,
             xdp: true,
             trace,
         }

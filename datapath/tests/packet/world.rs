@@ -149,6 +149,7 @@ impl World {
             masquerade_all: false,
             masquerade: (false, false),
             tunnel: None,
+            direct: false,
             xdp: true,
             trace: false,
         };

@@ -16,7 +16,7 @@ use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::fragment::{self, Followed};
 use crate::stage::service::{Client, Side};
 use crate::stage::source::{self, Sender};
-use crate::stage::{conntrack, icmp, refuse, report, service, tunnel};
+use crate::stage::{conntrack, direct, icmp, refuse, report, service, tunnel};
 
 /// What a device's direction means for the stages.
 pub trait Direction {
@@ -179,6 +179,11 @@ fn follow<D: Direction, A: Parse>(
     entry: &'static mut Entry<A>,
 ) -> Result<Next, Reason> {
     packet.service = entry.service;
+    if D::SIDE == Side::Outside && entry.flags & flags::DIRECT != 0 {
+        direct::follow(packet, entry)?;
+        report::packet(D::HOOK, Reason::Direct, packet);
+        return Ok(Next::Leave);
+    }
     let reply = entry.flags & flags::REPLY != 0;
     packet.rewrite(&entry.to)?;
     let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
@@ -330,6 +335,13 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         && choice.backend.port == packet.tuple.destination_port
     {
         // The Service address is the backend's own: nothing to translate.
+        return Ok(Next::Leave);
+    }
+    if D::SIDE == Side::Outside
+        && direct::applies(packet, frontend, &choice)
+        && direct::begin(packet, &choice)?
+    {
+        report::packet(D::HOOK, Reason::Direct, packet);
         return Ok(Next::Leave);
     }
     let pending = conntrack::pending()?;

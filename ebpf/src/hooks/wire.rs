@@ -7,7 +7,8 @@ use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use fairway_common::{Reason, V4, V6};
+use fairway_common::conntrack::flags;
+use fairway_common::{Reason, V4, V6, checksum};
 
 use crate::frame::{self, Frame, Plain};
 use crate::packet::ETHERNET;
@@ -46,7 +47,11 @@ fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
     }
     let transport = frame.transport()?;
     let entry = wire::find(frame, transport)?;
-    frame.translate(transport, &entry.to, &entry.hop)?;
+    if entry.flags & flags::DIRECT == 0 {
+        frame.translate(transport, &entry.to, &entry.hop)?;
+    } else {
+        frame.hop(&entry.hop, checksum::NONE)?;
+    }
     report::count(Reason::Accelerated, frame.length as u32 + ETHERNET as u32);
     Some(())
 }

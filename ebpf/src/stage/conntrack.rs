@@ -46,6 +46,10 @@ pub fn find<A: Ip>(packet: &Packet<A>) -> Option<&'static mut Entry<A>> {
     // SAFETY: a live entry of the map; races with other CPUs lose a mark at most.
     unsafe {
         if packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN && ended(&*entry) {
+            if (*entry).flags & flags::DIRECT != 0 {
+                // The new one may go elsewhere, and its SYN is not recorded.
+                let _ = A::conntrack().remove(&packet.tuple);
+            }
             return None;
         }
         if packet.tuple.protocol == UDP && moved(&*entry) {
@@ -178,6 +182,22 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         return Err(Reason::ConntrackFull);
     }
     Ok(())
+}
+
+/// Notes where a connection goes whose packets stay as they are: `pending.to`, by `pending.entry.hop`.
+#[inline(never)]
+pub fn note<A: Ip>(
+    packet: &Packet<A>,
+    pending: &mut Pending<A>,
+    backend: u32,
+    more: u32,
+) -> Result<(), Reason> {
+    pending.entry.to = pending.to;
+    pending.entry.last_seen = now();
+    pending.entry.flags = observe(packet.tuple.protocol, packet.tcp_flags) | more;
+    pending.entry.service = packet.service;
+    pending.entry.backend = backend;
+    put(&packet.tuple, &pending.entry, 0).map_err(|_| Reason::ConntrackFull)
 }
 
 /// What [`attempt`] works on.

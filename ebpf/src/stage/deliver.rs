@@ -71,7 +71,7 @@ pub fn again<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<bool, Reason
 
 /// One hop.
 #[inline(always)]
-fn leave<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<(), Reason> {
+pub fn leave<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<(), Reason> {
     packet.hop(way.source, way.destination)?;
     // SAFETY: no pointers.
     packet.verdict = unsafe {
