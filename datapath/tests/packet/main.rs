@@ -10,6 +10,7 @@ mod backends;
 mod beyond;
 mod clients;
 mod connections;
+mod direct;
 mod errors;
 mod fragments;
 mod frame;
