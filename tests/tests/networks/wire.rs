@@ -20,6 +20,7 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     ("a_client_outside_is_served_by_the_driver_in_generic_mode", |world| served(world, "generic").boxed()),
     ("connections_at_the_driver_outlive_the_agent", |world| restarts(world).boxed()),
     ("a_foreign_program_at_the_driver_stays_and_is_named", |world| foreign(world).boxed()),
+    ("another_nodes_backend_sees_the_client_and_answers_it_itself", |world| direct(world).boxed()),
 ];
 
 /// The node that the client asks, and whose driver is looked at.
@@ -49,7 +50,7 @@ impl World {
             r"---
 apiVersion: v1
 kind: Service
-metadata: {{name: balanced}}
+metadata: {{name: balanced, annotations: {{fairway.dev/algorithm: maglev}}}}
 spec:
   type: LoadBalancer
   ipFamilyPolicy: PreferDualStack
@@ -182,4 +183,54 @@ async fn foreign(world: &World) -> anyhow::Result<()> {
     }
     drop(theirs);
     world.with_xdp("off").await
+}
+
+/// With and without the driver's help.
+async fn direct(world: &World) -> anyhow::Result<()> {
+    if world.is_vxlan() {
+        return Ok(());
+    }
+    let _port = world.plug()?;
+    let mut state = world.lab.state.clone();
+    state.settings.insert("forwarding".into(), "dsr-l2".into());
+    for xdp in ["off", "native"] {
+        world.with_xdp("off").await?;
+        state.settings.insert("xdp".into(), xdp.into());
+        for node in NODES {
+            world.settle(node, &state).await?;
+        }
+        for v6 in world.v6() {
+            let [node_port, balanced] = world.doors(v6)?;
+            for (to, seen) in [(balanced, CLIENT), (node_port, NODE)] {
+                let seen = world.address(seen, v6)?;
+                for kind in [Kind::Tcp, Kind::Udp] {
+                    world.open(kind, to).await?;
+                    let counts = || {
+                        anyhow::Ok((world.count(NODE, "direct")?, world.count("node2", "reply-translated")?))
+                    };
+                    let before = counts()?;
+                    let outcome = world.ask(CLIENT, Query::new(kind, to.into())).await?;
+                    let after = counts()?;
+                    let reply = outcome.reply.map_err(|failure| anyhow::anyhow!("{to:?}: {failure:?}"))?;
+                    ensure!(reply.client.ip() == seen, "the backend sees {}, not {seen}", reply.client);
+                    let direct = to == balanced;
+                    ensure!(
+                        (after.0 > before.0) == direct,
+                        "{to:?}: {before:?}, {after:?} packets went directly"
+                    );
+                    ensure!(!direct || after.1 > before.1, "{to:?}: node2 has not answered itself");
+                }
+            }
+            if xdp == "native" {
+                for kind in [Kind::Tcp, Kind::Udp] {
+                    world.busy(kind, balanced).await?;
+                }
+            }
+        }
+    }
+    world.with_xdp("off").await?;
+    for node in NODES {
+        world.settle(node, &world.lab.state).await?;
+    }
+    Ok(())
 }
