@@ -118,6 +118,13 @@ pub fn ifindex(skb: *mut __sk_buff) -> u32 {
     unsafe { (*skb).ifindex }
 }
 
+/// The device that a packet came into the node by; 0: it is the node's own.
+#[inline(always)]
+pub fn came_by(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: a field of the context.
+    unsafe { (*skb).ingress_ifindex }
+}
+
 /// Whether a packet from the network was sent to this host, untagged: a tag belongs to a VLAN device above this one,
 /// and other hosts' packets are seen when somebody listens to all.
 #[inline(always)]

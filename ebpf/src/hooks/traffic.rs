@@ -179,9 +179,12 @@ fn follow<D: Direction, A: Parse>(
     entry: &'static mut Entry<A>,
 ) -> Result<Next, Reason> {
     packet.service = entry.service;
-    if D::SIDE == Side::Outside && entry.flags & flags::DIRECT != 0 {
-        direct::follow(packet, entry)?;
-        report::packet(D::HOOK, Reason::Direct, packet);
+    if entry.flags & flags::DIRECT != 0 {
+        // Where it leaves the node it is what it was.
+        if D::SIDE == Side::Outside {
+            direct::follow(packet, entry)?;
+            report::packet(D::HOOK, Reason::Direct, packet);
+        }
         return Ok(Next::Leave);
     }
     let reply = entry.flags & flags::REPLY != 0;
@@ -316,6 +319,9 @@ fn record<D: Direction, A: Parse>(
 /// stays.
 #[inline(always)]
 fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
+    if D::FROM_NODE && direct::leaves(packet, frontend) {
+        return Ok(Next::Leave);
+    }
     packet.service = frontend.service;
     if frontend.flags & Frontend::RANGES != 0 && !service::admits(frontend.service, &packet.tuple.source) {
         return Err(Reason::SourceNotAllowed);

@@ -25,6 +25,14 @@ pub fn applies<A: Parse>(packet: &Packet<A>, frontend: &Frontend, choice: &Choic
         && packet.ttl > 1
 }
 
+/// Whether a packet that leaves the node came by the same device: it is on its way as it is.
+#[inline(always)]
+pub fn leaves<A: Parse>(packet: &Packet<A>, frontend: &Frontend) -> bool {
+    settings::direct()
+        && frontend.flags & Frontend::DIRECT != 0
+        && packet::came_by(packet.skb) == packet::ifindex(packet.skb)
+}
+
 /// Sends it to the backend's node. False: no node is next on the way there, and nothing has happened.
 ///
 /// Nothing is noted of a SYN: the tables say the same of the next packet. From then on the connection has an entry, so that
