@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "{:10}{:>9}{:>10}{:>9}{:>9}{:>10}{:>10}{:>9}{:>9}{:>9}{:>12}{:>11}{:>9}",
         "PEER",
         "SERVICES",
-        "CHANGE P50",
+        "P50",
         "P99",
         "NEXT P50",
         "P99",
@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         rows.push(row);
     }
     let reason = "it needs a Kubernetes API server, which this machine does not run";
-    println!("{:10}skipped: {reason}", "kube-proxy");
+    println!("{:12}skipped: {reason}", "kube-proxy");
     rows.push(json!({ "peer": "kube-proxy", "skipped": reason }));
     if let Some(path) = &arguments.json {
         fs::write(path, format!("{:#}\n", json!({ "rows": rows })))
