@@ -61,7 +61,7 @@ fn both() -> Vec<EndpointSlice> {
 /// The IPv4 table of node1.
 fn table(service: &Service, slices: &[EndpointSlice]) -> Table {
     let mut table = Table::new(Family::V4, &node());
-    for port in port::ports(service, slices, Family::V4, "node1") {
+    for port in port::ports(service, &port::Slices::new(slices), Family::V4, "node1") {
         rules::add(&mut table, &node(), &port);
     }
     table
