@@ -184,3 +184,12 @@ fn packets_are_looked_at_in_drivers_where_it_is_asked_for() {
     assert_eq!(xdp("xdp = \"generic\""), Xdp::Mode(XdpMode::Generic));
     assert_eq!(error("xdp = \"on\""), "agent.toml:1: xdp: `on` is not off, auto, native or generic");
 }
+
+#[test]
+fn direct_answers_need_nodes_on_one_link() {
+    let with = |text: &str| load(Some(text), &[], &[]).unwrap().config.forwarding;
+    assert_eq!(with(""), Forwarding::Snat);
+    assert_eq!(with("forwarding = \"dsr-l2\""), Forwarding::DsrL2);
+    let text = error("forwarding = \"dsr-l2\"\nrouting = \"vxlan\"");
+    assert!(text.contains("goes with routing `native` only"), "{text}");
+}

@@ -163,6 +163,24 @@ fn the_algorithm_is_an_annotation_and_an_unknown_one_is_named() {
 }
 
 #[test]
+fn only_addresses_that_every_node_serves_alike_may_be_reached_directly() {
+    let with = |change: &dyn Fn(&mut Service)| {
+        let mut service = web();
+        service.annotations.insert(ALGORITHM.into(), "maglev".into());
+        change(&mut service);
+        let desired = on(vec![service], vec![]);
+        let direct = desired.frontends.values().filter(|it| it.flags & Frontend::DIRECT != 0);
+        direct.map(|it| it.kind).collect::<std::collections::BTreeSet<_>>()
+    };
+    let direct = with(&|_| {});
+    assert!(direct.contains(&FrontendKind::LoadBalancer) || direct.contains(&FrontendKind::ExternalIp));
+    assert!(!direct.contains(&FrontendKind::NodePort) && !direct.contains(&FrontendKind::ClusterIp));
+    assert!(with(&|service| service.affinity_seconds = Some(60)).is_empty());
+    assert!(with(&|service| service.external_policy = TrafficPolicy::Local).is_empty());
+    assert!(with(&|service| service.annotations.clear()).is_empty());
+}
+
+#[test]
 fn endpoints_that_answer_are_named_whether_they_are_used_or_not() {
     // S57
     let mut service = web();
