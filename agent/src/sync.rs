@@ -1,5 +1,7 @@
 //! The control stream's client: keeps the cluster's state, and the service table equal to it.
 
+mod audit;
+mod burst;
 mod changes;
 mod disk;
 mod engine;

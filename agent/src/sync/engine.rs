@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fairway_datapath::table::{Op, Tables};
+use fairway_datapath::table::{Image, Op, Tables};
 use fairway_proto::control::{Applied, Rejected, Version, subscribe_request::Body};
 use fairway_proto::model::Cluster;
 use imbl::OrdMap;
@@ -145,11 +145,16 @@ impl<T: Tables> Engine<T> {
         Ok(())
     }
 
-    /// Compares the tables with what was written, and undoes what somebody else changed; returns in how many writes.
-    /// Blocks.
-    pub(super) fn audit(&mut self) -> Result<usize, T::Error> {
+    /// The tables, to be read without this.
+    pub(super) fn tables(&self) -> Arc<Mutex<T>> {
+        self.tables.clone()
+    }
+
+    /// Compares what the tables held a moment ago, after the last sync, with what was written, and undoes what somebody else
+    /// changed; returns in how many writes. Blocks.
+    pub(super) fn restore(&mut self, image: &Image) -> Result<usize, T::Error> {
         let Some(reconciler) = &self.reconciler else { return Ok(0) };
-        let ops = reconciler.restore(&T::image_apart(&self.tables)?);
+        let ops = reconciler.restore(image);
         self.write(&ops).inspect_err(|_| self.reconciler = None)?;
         memory::trim();
         Ok(ops.len())

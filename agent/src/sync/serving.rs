@@ -1,9 +1,9 @@
 //! The loop: events of the stream and of the node in, syncs out.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use fairway_datapath::table::Tables;
+use fairway_datapath::table::{Image, Tables};
 use fairway_proto::control::{Node, Rejected, Version, subscribe_request::Body};
 use fairway_proto::model::Cluster;
 use tokio::sync::{mpsc, watch};
@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::audit::Audit;
+use super::burst::due;
 use super::changes::Changes;
 use super::engine::{Engine, Outcome};
 use super::received::{Accepted, Complete, Received};
@@ -20,13 +22,8 @@ use crate::health::{Metrics, Synced};
 use crate::repair::Repairs;
 use crate::resolve::{HostPorts, LocalNode};
 
-/// Bursts of changes become one sync in this time; a single change waits for nothing.
-pub(super) const BURST: Duration = Duration::from_millis(10);
-/// How often the tables are compared with what was written.
-const AUDIT_EVERY: Duration = Duration::from_secs(10);
-
 /// Everything that the loop holds.
-pub(super) struct Serving<T> {
+pub(super) struct Serving<T: Tables> {
     /// None only while a sync runs.
     engine: Option<Engine<T>>,
     state: watch::Sender<Arc<SyncState>>,
@@ -58,6 +55,7 @@ pub(super) struct Serving<T> {
     /// When the next sync is due, and since when it is waited for.
     due: Option<(Instant, Instant)>,
     last_sync: Option<Instant>,
+    audit: Audit<T::Error>,
 }
 
 impl<T: Tables + Send + 'static> Serving<T> {
@@ -132,6 +130,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             blank,
             due: None,
             last_sync: None,
+            audit: Audit::new(),
         };
         serving.trigger();
         Ok(serving)
@@ -139,11 +138,9 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     pub(super) async fn run(mut self) {
         let mut stream = true;
-        let start = tokio::time::Instant::now() + AUDIT_EVERY;
-        let mut audits = tokio::time::interval_at(start, AUDIT_EVERY);
-        audits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due = self.due.map(|(at, _)| tokio::time::Instant::from_std(at));
+            let urgent = self.audit.is_urgent();
             tokio::select! {
                 event = self.events.recv(), if stream => match event {
                     Some(event) => self.on_event(event),
@@ -151,10 +148,13 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 },
                 Ok(()) = self.node.changed() => self.on_node(),
                 Ok(()) = self.host_ports.changed() => self.trigger(),
-                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() && !urgent => {
                     self.sync().await;
                 }
-                _ = audits.tick(), if due.is_none() => self.audit().await,
+                image = self.audit.next(), if due.is_none() || urgent => match image {
+                    Some(image) => self.audit(image).await,
+                    None => self.audit.begin(self.engine.as_ref().map(Engine::tables)),
+                },
                 () = self.stop.cancelled() => break,
             }
         }
@@ -165,13 +165,15 @@ impl<T: Tables + Send + 'static> Serving<T> {
     }
 
     /// Undoes what somebody else changed in the tables (S102).
-    async fn audit(&mut self) {
+    async fn audit(&mut self, image: Result<Image, T::Error>) {
         let Some(mut engine) = self.engine.take() else { return };
         let done = tokio::task::spawn_blocking(move || {
-            let audited = engine.audit();
+            let audited = image.and_then(|image| engine.restore(&image));
             (engine, audited)
         });
-        let Ok((engine, audited)) = done.await else {
+        let done = done.await;
+        self.audit.end();
+        let Ok((engine, audited)) = done else {
             error!("the tables could not be compared; the agent stops, and what is in force stays");
             return self.stop.cancel();
         };
@@ -290,6 +292,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             return;
         };
         let Some(mut engine) = self.engine.take() else { return };
+        self.audit.changed();
         let node = self.local_node(&accepted.cluster);
         let started = Instant::now();
         let (version, cluster) = (accepted.version, accepted.cluster.clone());
@@ -392,9 +395,4 @@ impl<T: Tables + Send + 'static> Serving<T> {
             }
         });
     }
-}
-
-/// When a change that came now is applied: at once, unless it belongs to a burst.
-pub(super) fn due(now: Instant, last_sync: Option<Instant>) -> Instant {
-    last_sync.map_or(now, |last| now.max(last + BURST))
 }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::super::burst::{BURST, due};
 use super::super::changes::Changes;
-use super::super::serving::{BURST, due};
 use super::*;
 
 // S101

@@ -1,0 +1,11 @@
+//! When a sync is due.
+
+use std::time::{Duration, Instant};
+
+/// Bursts of changes become one sync in this time; a single change waits for nothing.
+pub(super) const BURST: Duration = Duration::from_millis(10);
+
+/// When a change that came now is applied: at once, unless it belongs to a burst.
+pub(super) fn due(now: Instant, last_sync: Option<Instant>) -> Instant {
+    last_sync.map_or(now, |last| now.max(last + BURST))
+}
