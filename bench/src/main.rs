@@ -30,7 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Measure (needs root)
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Compare two reports; exit code 1 when a --fail-if holds
     Compare(CompareArgs),
     /// Show a report again

@@ -1,6 +1,5 @@
 //! A short run of the real benchmark: it proves that peers are built, take turns and become rows, and nothing about how
 //! fast anything is. `./x test --suite bench`.
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use clap::Parser;
 use fairway_bench::html;

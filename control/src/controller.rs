@@ -15,6 +15,7 @@ pub(crate) use saved::{load, save};
 use std::collections::{BTreeMap, BTreeSet};
 
 use fairway_proto::model::{ObjectName, Resource, ResourceKey};
+use imbl::OrdMap;
 
 use crate::source::{Declarations, Problem};
 
@@ -65,14 +66,19 @@ pub(crate) fn resolve_change(
     after: &Declarations,
     basis: &Basis,
 ) -> Option<(Changes, Vec<Problem>)> {
-    let same = before.services.ptr_eq(&after.services)
-        && before.pods.ptr_eq(&after.pods)
-        && before.nodes.ptr_eq(&after.nodes);
+    let same = shared(&before.services, &after.services)
+        && shared(&before.pods, &after.pods)
+        && shared(&before.nodes, &after.nodes);
     let changes = || {
         let changes = slices::changes(before, after, &basis.made).into_iter();
         changes.map(|(name, slice)| (ResourceKey::EndpointSlice(name), slice.map(Resource::EndpointSlice)))
     };
     same.then(|| (changes().collect(), problems(after, basis)))
+}
+
+/// Whether two maps are one, as far as that costs nothing to see.
+fn shared<K: Ord + Clone, V: Clone>(one: &OrdMap<K, V>, other: &OrdMap<K, V>) -> bool {
+    one.ptr_eq(other) || one.is_empty() && other.is_empty()
 }
 
 fn problems(declarations: &Declarations, basis: &Basis) -> Vec<Problem> {
