@@ -49,8 +49,7 @@ impl<A: Address> Pods<A> {
             } else if near.address != *address {
                 others.entry(place(*address)).or_insert((*address, 0)).1 += 1;
             }
-            let device = self.devices.get(&(pod.ifindex % limits::DEVICES), 0);
-            if device.map_err(Error::map("read", A::NEAR[1]))?.ifindex == 0 {
+            if self.device(pod.ifindex)?.ifindex == 0 {
                 self.put_device(pod.ifindex, Device { ifindex: pod.ifindex, flags, address: *address })?;
             }
         }
@@ -82,6 +81,9 @@ impl<A: Address> Pods<A> {
         // The arrays first: the kernel marks a pod there once it finds it in the table.
         self.put_near(address, value, old.is_some())?;
         self.put_device(pod.ifindex, Device { ifindex: pod.ifindex, flags: value.flags, address })?;
+        if let Some(old) = old.filter(|old| old.ifindex != pod.ifindex) {
+            self.leave_device(old.ifindex, address)?;
+        }
         self.all
             .insert(Words(address), value, 0)
             .map_err(|error| write_error(error, A::NAMES[2], limits::PODS))
@@ -102,12 +104,22 @@ impl<A: Address> Pods<A> {
         if !own {
             self.set_near(shared(near, near.pod.others.saturating_sub(1)), address)?;
         }
-        let device = self.devices.get(&(old.ifindex % limits::DEVICES), 0);
-        let device = device.map_err(Error::map("read", A::NEAR[1]))?;
-        if device.ifindex == old.ifindex && device.address == address {
-            self.put_device(old.ifindex, Device { ifindex: 0, flags: 0, address: A::UNSPECIFIED })?;
-        }
+        self.leave_device(old.ifindex, address)?;
         Ok(old.flags & KernelPod::TRANSLATES != 0)
+    }
+
+    /// What has the place of a device.
+    fn device(&self, index: u32) -> Result<Device<A>, Error> {
+        self.devices.get(&(index % limits::DEVICES), 0).map_err(Error::map("read", A::NEAR[1]))
+    }
+
+    /// From now on nobody sends from the address at this device (S89).
+    fn leave_device(&mut self, index: u32, address: A) -> Result<(), Error> {
+        let device = self.device(index)?;
+        if device.ifindex != index || device.address != address {
+            return Ok(());
+        }
+        self.put_device(index, Device { ifindex: 0, flags: 0, address: A::UNSPECIFIED })
     }
 
     fn put_device(&mut self, index: u32, device: Device<A>) -> Result<(), Error> {

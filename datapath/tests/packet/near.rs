@@ -81,6 +81,22 @@ fn pods_whose_devices_share_a_place_may_both_speak_and_nobody_in_their_names() {
     });
 }
 
+// S89
+#[test]
+fn a_pod_that_has_moved_to_another_device_does_not_send_from_its_old_one() {
+    each_family(TCP, |world| {
+        let (one, two) = (world.pod(1, 400), world.pod(2, 80));
+        let (old, new) = (world.devices[1], world.devices[2]);
+        let packet = world.frame(one, two).build();
+        assert_eq!(world.run_at(FROM_POD, old, &packet).0, 7);
+        let [node_mac, pod_mac] = World::to_pod(1);
+        let moved = Pod { address: one.ip(), ifindex: new, pod_mac, node_mac, shaped: false };
+        world.datapath.put_pod(&moved).unwrap();
+        assert_eq!(world.run_at(FROM_POD, new, &packet).0, 7);
+        world.row(row("from the old one", FROM_POD, world.frame(one, two)).drops(SpoofedSource));
+    });
+}
+
 #[test]
 fn a_connection_follows_its_pod_to_another_device_within_a_tick() {
     each_family(TCP, |world| {
