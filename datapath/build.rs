@@ -1,23 +1,5 @@
 //! Compiles the kernel programs, which the crate embeds.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail};
-use xtask::bpf;
-
-fn main() -> Result<()> {
-    for path in ["../ebpf/src", "../ebpf/Cargo.toml", "../ebpf/Cargo.lock", "../common/src"] {
-        println!("cargo::rerun-if-changed={path}");
-    }
-    let toolchain = match bpf::detect() {
-        Ok(toolchain) => toolchain,
-        Err(missing) => {
-            bail!("cannot build the kernel programs, missing: {missing:?}; `./x build` installs it")
-        }
-    };
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
-    let object = toolchain.build(&PathBuf::from("../ebpf"), &out.join("bpf"), "fairway-ebpf")?;
-    std::fs::copy(&object, out.join("fairway.bpf.o"))
-        .with_context(|| format!("no `{}`", object.display()))?;
-    Ok(())
+fn main() -> anyhow::Result<()> {
+    xtask::bpf::embed("fairway-ebpf", "fairway", &["../ebpf/src", "../common/src"])
 }

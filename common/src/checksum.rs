@@ -12,18 +12,6 @@ pub fn change(sum: u64, old: u32, new: u32) -> u64 {
     sum + !old as u64 + new as u64
 }
 
-/// Adds to a change: `old` became `new`, word by word.
-#[inline(always)]
-pub fn change_all<const N: usize>(sum: u64, old: &[u32; N], new: &[u32; N]) -> u64 {
-    let mut sum = sum;
-    let mut index = 0;
-    while index < N {
-        sum = change(sum, old[index], new[index]);
-        index += 1;
-    }
-    sum
-}
-
 /// A sum in 16 bits.
 #[inline(always)]
 pub fn fold(sum: u64) -> u16 {
@@ -86,7 +74,8 @@ mod tests {
             new[9] = old[9] | 1;
             let mut old = old;
             old[9] |= 1;
-            let changed = update(whole(&old), change_all(NONE, &old, &new));
+            let changed = old.iter().zip(&new).fold(NONE, |sum, (old, new)| change(sum, *old, *new));
+            let changed = update(whole(&old), changed);
             // Both zeros are right to whoever adds everything up.
             let wanted = whole(&new);
             assert!(changed == wanted || changed ^ wanted == 0xffff && (changed == 0 || wanted == 0));

@@ -52,7 +52,20 @@ impl<A: Family> Tuple<A> {
         sum
     }
 
-    /// The same of the ports.
+    /// The sum over addresses, protocol and length of a segment that its checksum begins with (the pseudo header).
+    #[inline(always)]
+    pub fn pseudo_sum(&self, length: u16) -> u16 {
+        let mut sum = length.to_be() as u64 + (self.protocol as u16).to_be() as u64;
+        let (source, destination) = (self.source.to_wide(), self.destination.to_wide());
+        let mut word = 0;
+        while word < size_of::<A>() / 4 {
+            sum += source[word] as u64 + destination[word] as u64;
+            word += 1;
+        }
+        checksum::fold(sum)
+    }
+
+    /// What a checksum over the ports changes by.
     #[inline(always)]
     pub fn change_of_ports(&self, to: &Self) -> u64 {
         let sum = checksum::change(checksum::NONE, self.source_port.into(), to.source_port.into());

@@ -4,7 +4,7 @@
 //! behind. The fields of a header stand at fixed places then, and a bounds check costs nothing.
 
 use aya_ebpf::bindings::xdp_md;
-use fairway_common::checksum::{change, fold, update, update_udp};
+use fairway_common::checksum::{change, update, update_udp};
 use fairway_common::conntrack::{Hop, Tuple, tcp};
 use fairway_common::{TCP, UDP, V4, V6};
 
@@ -42,8 +42,6 @@ impl Transport {
 pub trait Plain: Ip {
     /// Protocol and length of a packet that has no options, is no fragment, and may go one hop further.
     fn plain(ctx: *mut xdp_md) -> Option<(u8, u16)>;
-    /// Adds both addresses to a sum.
-    fn add(pair: &[Self; 2], sum: u64) -> u64;
 }
 
 /// A pointer to a `T` at an offset, if the frame reaches that far.
@@ -97,11 +95,6 @@ impl Plain for V4 {
         let whole = version == 0x45 && u16::from_be(fragment) & 0x3fff == 0;
         if whole && ttl > 1 && holds(ctx, length as u32) { Some((protocol, length)) } else { None }
     }
-
-    #[inline(always)]
-    fn add(pair: &[Self; 2], sum: u64) -> u64 {
-        sum + pair[0][0] as u64 + pair[1][0] as u64
-    }
 }
 
 impl Plain for V6 {
@@ -115,17 +108,6 @@ impl Plain for V6 {
         } else {
             None
         }
-    }
-
-    #[inline(always)]
-    fn add(pair: &[Self; 2], sum: u64) -> u64 {
-        let mut sum = sum;
-        let mut index = 0;
-        while index < 4 {
-            sum += pair[0][index] as u64 + pair[1][index] as u64;
-            index += 1;
-        }
-        sum
     }
 }
 
@@ -170,10 +152,7 @@ impl<A: Plain> Frame<A> {
     /// hands over packets whose sum the receiving stack has to complete, and no driver that sends it knows.
     #[inline(always)]
     pub fn is_unfinished(&self, transport: Transport) -> bool {
-        let payload = self.length - A::HEADER as u16;
-        let rest = payload.to_be() as u64 + (self.tuple.protocol as u16).to_be() as u64;
-        let pseudo = fold(A::add(&[self.tuple.source, self.tuple.destination], rest));
-        transport.check == pseudo
+        transport.check == self.tuple.pseudo_sum(self.length - A::HEADER as u16)
     }
 
     /// Makes it the packet `to`, one hop on.

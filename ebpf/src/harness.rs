@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 
+mod object;
+
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{classifier, map, xdp};
@@ -84,14 +86,3 @@ pub fn xdp_harness(ctx: XdpContext) -> u32 {
 pub fn xdp_empty(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    // Nothing panics here: the verifier would refuse the path.
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

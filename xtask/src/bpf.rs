@@ -102,6 +102,25 @@ pub fn llvm_version() -> Option<u32> {
     version.split('.').next()?.parse().ok()
 }
 
+/// For a build script: compiles one binary of the crate of kernel programs, which lies beside the script's own crate, to
+/// `NAME.bpf.o` in OUT_DIR, again when one of `sources` changes.
+pub fn embed(binary: &str, name: &str, sources: &[&str]) -> Result<()> {
+    for path in sources.iter().chain(&["../ebpf/Cargo.toml", "../ebpf/Cargo.lock"]) {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let toolchain = match detect() {
+        Ok(toolchain) => toolchain,
+        Err(missing) => {
+            bail!("cannot build the kernel programs, missing: {missing:?}; `./x build` installs it")
+        }
+    };
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    let object = toolchain.build(Path::new("../ebpf"), &out.join("bpf"), binary)?;
+    std::fs::copy(&object, out.join(format!("{name}.bpf.o")))
+        .with_context(|| format!("no `{}`", object.display()))?;
+    Ok(())
+}
+
 impl Toolchain {
     /// Compiles one binary of the crate in `source` into `target`; returns the object's path.
     pub fn build(&self, source: &Path, target: &Path, object: &str) -> Result<PathBuf> {

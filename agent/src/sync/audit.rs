@@ -51,7 +51,7 @@ impl<E: Send + 'static> Audit<E> {
         }
     }
 
-    /// Begins to read. After many that came to nothing nothing comes in between any more: it is read at once.
+    /// Begins to read.
     pub(super) fn begin<T: Tables<Error = E> + Send + 'static>(&mut self, tables: Option<Arc<Mutex<T>>>) {
         let Some(tables) = tables else { return self.rest() };
         (self.began, self.stale) = (Instant::now(), false);

@@ -59,10 +59,8 @@ impl<A: Parse> Packet<A> {
                 // packet. The transport's checksum changes by addresses that stand elsewhere.
                 self.update_sum(!checksum::fold(addresses) as u64);
             }
-            match checksum::update(old, addresses + self.tuple.change_of_ports(to)) {
-                0 if udp => 0xffff,
-                check => check,
-            }
+            let change = addresses + self.tuple.change_of_ports(to);
+            if udp { checksum::update_udp(old, change) } else { checksum::update(old, change) }
         };
         *self.writable(place)? = check;
         if self.kind == Kind::Echo {
@@ -92,21 +90,14 @@ impl<A: Parse> Packet<A> {
         Ok(read::<u16>(self.skb, place)? == check)
     }
 
-    /// The sum over addresses, protocol and length that a checksum begins with.
+    /// The sum of the pseudo header.
     #[inline(always)]
     fn pseudo_sum(&self) -> Result<u16, Reason> {
         let (offset, counted) = A::LENGTH;
         let total = u16::from_be(read(self.skb, ETHERNET + offset)?) as usize;
         // Both count from the beginning of the IP header.
         let length = total + A::HEADER - counted + ETHERNET - self.transport;
-        let mut sum = (length as u16).to_be() as u64 + (self.tuple.protocol as u16).to_be() as u64;
-        let (source, destination) = (self.tuple.source.to_wide(), self.tuple.destination.to_wide());
-        let mut word = 0;
-        while word < size_of::<A>() / 4 {
-            sum += source[word] as u64 + destination[word] as u64;
-            word += 1;
-        }
-        Ok(checksum::fold(sum))
+        Ok(self.tuple.pseudo_sum(length as u16))
     }
 
     /// Changes the sum that the device made over the whole packet, if it did.

@@ -1,13 +1,11 @@
 //! Packets from outside that go to the node of their backend as they are (direct server return): only link addresses and
 //! the time to live change. That node has the same Maglev tables, picks the same backend, and answers the client itself.
 
-use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_redir_neigh as Neighbour,
-};
+use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_redir_neigh as Neighbour};
 use aya_ebpf::helpers::bpf_redirect_neigh;
+use fairway_common::Reason;
 use fairway_common::conntrack::{Entry, Hop, Tuple, flags, tcp};
 use fairway_common::service::{Frontend, backend_flags};
-use fairway_common::Reason;
 
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
