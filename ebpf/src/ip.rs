@@ -8,6 +8,7 @@ use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Family, ICMP, ICMP6, TCP, UDP, V4, V6};
 
 use crate::maps::Pending;
+use crate::packet::Parsed;
 use crate::{maps, settings};
 
 /// `AF_INET` and `AF_INET6`.
@@ -53,6 +54,8 @@ pub trait Ip: Family {
     fn conntrack() -> &'static HashMap<Tuple<Self>, Entry<Self>>;
     /// The connection that this CPU is recording.
     fn pending() -> &'static PerCpuArray<Pending<Self>>;
+    /// The packet that this CPU is at.
+    fn parsed() -> &'static PerCpuArray<Parsed<Self>>;
     /// Those that did not fit there.
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
     /// What first fragments became.
@@ -126,6 +129,11 @@ impl Ip for V4 {
     #[inline(always)]
     fn pending() -> &'static PerCpuArray<Pending<Self>> {
         &maps::PENDING4
+    }
+
+    #[inline(always)]
+    fn parsed() -> &'static PerCpuArray<Parsed<Self>> {
+        &maps::PARSED4
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
@@ -237,6 +245,11 @@ impl Ip for V6 {
     #[inline(always)]
     fn pending() -> &'static PerCpuArray<Pending<Self>> {
         &maps::PENDING6
+    }
+
+    #[inline(always)]
+    fn parsed() -> &'static PerCpuArray<Parsed<Self>> {
+        &maps::PARSED6
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {

@@ -13,6 +13,8 @@ use fairway_common::service::{Backend, Frontend, FrontendKey};
 use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Family, V4, V6, limits};
 
+use crate::packet::Parsed;
+
 #[map]
 pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
 #[map]
@@ -59,6 +61,11 @@ pub struct Pending<A: Family> {
 pub static PENDING4: PerCpuArray<Pending<V4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static PENDING6: PerCpuArray<Pending<V6>> = PerCpuArray::with_max_entries(1, 0);
+/// The packet that this CPU is at: likewise.
+#[map]
+pub static PARSED4: PerCpuArray<Parsed<V4>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static PARSED6: PerCpuArray<Parsed<V6>> = PerCpuArray::with_max_entries(1, 0);
 /// Connections that found the table full: here the one that was silent longest makes room.
 #[map]
 pub static OVERFLOW4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::OVERFLOW, 0);

@@ -5,13 +5,15 @@
 mod headers;
 mod write;
 
+use core::ops::{Deref, DerefMut};
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_skb_pull_data};
 use fairway_common::conntrack::{Tuple, tcp};
 use fairway_common::{Reason, TCP, UDP};
 
 pub use self::headers::Parse;
-use self::headers::{FRAGMENT, HEADLESS};
+use self::headers::{FRAGMENT, HEADLESS, LINEAR};
 pub use self::write::ZERO_MEANS_NONE;
 use crate::stage::deliver::PASS;
 
@@ -39,28 +41,53 @@ pub enum Kind {
     Echo,
 }
 
-/// A packet of one family: what the stages need of it.
-pub struct Packet<A> {
+/// A packet of one family: the kernel's handle, and what the stages need to know of it.
+pub struct Packet<A: 'static> {
     /// The kernel's handle.
     pub skb: *mut __sk_buff,
+    parsed: &'static mut Parsed<A>,
+}
+
+/// What is known of a packet.
+///
+/// It stands in a map rather than on the stack. The verifier remembers every value that it has seen written to the stack,
+/// and walks all that follows once for each of them; of what stands in a map it knows nothing. So every offset is masked
+/// where it is used.
+pub struct Parsed<A> {
     /// Addresses, ports (zero where the protocol has none) and protocol, as they are now.
     pub tuple: Tuple<A>,
     /// The same as the packet came.
     pub original: Tuple<A>,
     /// Where the transport header stands.
-    pub transport: usize,
-    /// Flags of the TCP header, or 0.
-    pub tcp_flags: u8,
-    /// Time to live.
-    pub ttl: u8,
-    /// Whole or not.
-    pub kind: Kind,
+    transport: usize,
     /// The id of the Service port that it belongs to, once known.
     pub service: u32,
     /// Where it does not fit the next link: the bytes of an IP packet that do.
     pub mtu: u32,
     /// What the program will return.
     pub verdict: i32,
+    /// Flags of the TCP header, or 0.
+    pub tcp_flags: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Whole or not.
+    pub kind: Kind,
+}
+
+impl<A> Deref for Packet<A> {
+    type Target = Parsed<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Parsed<A> {
+        self.parsed
+    }
+}
+
+impl<A> DerefMut for Packet<A> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Parsed<A> {
+        self.parsed
+    }
 }
 
 /// A pointer to a `T` at an offset, if the packet's linear part reaches that far.
@@ -172,27 +199,25 @@ fn pull(skb: *mut __sk_buff, wanted: usize) {
 impl<A: Parse> Packet<A> {
     /// A packet whose headers have not been looked at.
     #[inline(always)]
-    pub fn new(skb: *mut __sk_buff) -> Self {
-        let tuple = Tuple {
-            source: A::UNSPECIFIED,
-            destination: A::UNSPECIFIED,
-            source_port: 0,
-            destination_port: 0,
-            protocol: 0,
-            pad: [0; 3],
+    pub fn new(skb: *mut __sk_buff) -> Option<Self> {
+        // SAFETY: of this CPU, on which nothing else runs programs of a device meanwhile; the entry is always there, and any
+        // bytes but those of `kind`, which is written here, make a value of each field.
+        let parsed = unsafe {
+            let parsed = A::parsed().get_ptr_mut(0)?;
+            (&raw mut (*parsed).kind).write(Kind::Whole);
+            &mut *parsed
         };
-        Self {
-            skb,
-            tuple,
-            original: tuple,
-            transport: 0,
-            tcp_flags: 0,
-            ttl: 0,
-            kind: Kind::Whole,
-            mtu: 0,
-            service: 0,
-            verdict: PASS,
-        }
+        parsed.service = 0;
+        parsed.mtu = 0;
+        parsed.verdict = PASS;
+        parsed.tcp_flags = 0;
+        Some(Self { skb, parsed })
+    }
+
+    /// Where the transport header stands.
+    #[inline(always)]
+    pub fn transport(&self) -> usize {
+        self.parsed.transport & LINEAR as usize
     }
 
     /// Parses the headers, in place: the verifier loses sight of a pointer that moves with a `Result`.
@@ -211,7 +236,7 @@ impl<A: Parse> Packet<A> {
             index += 1;
         }
         let (protocol, offset, bits) = A::transport(skb, header)?;
-        self.transport = offset;
+        self.parsed.transport = offset;
         if bits & FRAGMENT != 0 {
             self.kind = if bits & HEADLESS != 0 { Kind::Later } else { Kind::First };
         }
@@ -249,7 +274,7 @@ impl<A: Parse> Packet<A> {
         let mut words = [0u16; 3];
         // SAFETY: the helper checks the bounds.
         let found = unsafe {
-            bpf_skb_load_bytes(self.skb.cast(), self.transport as u32, words.as_mut_ptr().cast(), 6) == 0
+            bpf_skb_load_bytes(self.skb.cast(), self.transport() as u32, words.as_mut_ptr().cast(), 6) == 0
         };
         if !found || self.kind != Kind::Whole {
             return 0;
@@ -270,10 +295,10 @@ impl<A: Parse> Packet<A> {
     #[inline(always)]
     fn read_ports(&mut self, protocol: u8, options: bool) -> Result<u32, Reason> {
         if options {
-            pull(self.skb, self.transport + 20);
+            pull(self.skb, self.transport() + 20);
         }
         if protocol == TCP {
-            let words: [u32; TCP_HEADER / 4] = read(self.skb, self.transport)?;
+            let words: [u32; TCP_HEADER / 4] = read(self.skb, self.transport())?;
             // Header length and flags.
             let [length, flags, ..] = words[3].to_ne_bytes();
             if length >> 4 < 5 {
@@ -282,7 +307,7 @@ impl<A: Parse> Packet<A> {
             self.tcp_flags = flags;
             Ok(words[0])
         } else {
-            let words: [u32; 2] = read(self.skb, self.transport)?;
+            let words: [u32; 2] = read(self.skb, self.transport())?;
             let [high, low, ..] = words[1].to_ne_bytes();
             if u16::from_be_bytes([high, low]) < 8 {
                 return Err(Reason::Malformed);
@@ -330,12 +355,12 @@ impl<A: Parse> Packet<A> {
             length(self.skb).wrapping_sub(ETHERNET as u32)
         } else {
             let header = if self.tuple.protocol == TCP {
-                read::<u8>(self.skb, self.transport + 12)
+                read::<u8>(self.skb, self.transport() + 12)
                     .map_or(TCP_HEADER as u32, |word| (word >> 4) as u32 * 4)
             } else {
                 8
             };
-            segment + header + (self.transport - ETHERNET) as u32
+            segment + header + (self.transport() - ETHERNET) as u32
         };
         if bytes > 0xffff { 0xffff } else { bytes as u16 }
     }

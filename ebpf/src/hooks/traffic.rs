@@ -68,7 +68,7 @@ pub fn run<D: Direction>(skb: *mut __sk_buff) -> i32 {
 /// A function of its own for each family: their stacks do not add up.
 #[inline(never)]
 fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
-    let mut packet = Packet::<A>::new(skb);
+    let Some(mut packet) = Packet::<A>::new(skb) else { return PASS };
     if let Err(reason) = packet.parse() {
         report::packet(D::HOOK, reason, &packet);
         return DROP;

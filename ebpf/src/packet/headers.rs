@@ -10,7 +10,7 @@ use crate::ip::Ip;
 /// Most IPv6 extension headers that are walked.
 const EXTENSIONS: usize = 6;
 /// Where a transport header may stand: more options than the linear part can hold are no plain packet.
-const LINEAR: u32 = 0x3ff;
+pub(super) const LINEAR: u32 = 0x3ff;
 
 /// A family's way from the IP header to the transport header.
 pub trait Parse: Ip {

@@ -44,7 +44,7 @@ impl<A: Parse> Packet<A> {
     fn rewrite_transport(&mut self, to: &Tuple<A>, addresses: u64) -> Result<(), Reason> {
         // ICMP for IPv4 alone has no addresses in its sum.
         let addresses = if self.tuple.protocol == ICMP { 0 } else { addresses };
-        let place = self.transport + checksum_offset(self.tuple.protocol);
+        let place = self.transport() + checksum_offset(self.tuple.protocol);
         let udp = self.tuple.protocol == UDP;
         let old: u16 = read(self.skb, place)?;
         let check = if udp && old == 0 {
@@ -65,9 +65,9 @@ impl<A: Parse> Packet<A> {
         *self.writable(place)? = check;
         if self.kind == Kind::Echo {
             // One of the two is zero.
-            *self.writable(self.transport + 4)? = to.source_port | to.destination_port;
+            *self.writable(self.transport() + 4)? = to.source_port | to.destination_port;
         } else {
-            *self.writable(self.transport)? = [to.source_port, to.destination_port];
+            *self.writable(self.transport())? = [to.source_port, to.destination_port];
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl<A: Parse> Packet<A> {
         let (offset, counted) = A::LENGTH;
         let total = u16::from_be(read(self.skb, ETHERNET + offset)?) as usize;
         // Both count from the beginning of the IP header.
-        let length = total + A::HEADER - counted + ETHERNET - self.transport;
+        let length = total + A::HEADER - counted + ETHERNET - self.transport();
         Ok(self.tuple.pseudo_sum(length as u16))
     }
 

@@ -17,7 +17,7 @@ use crate::stage::deliver::{self, INGRESS};
 /// Remembers what a first fragment became; a flag says whether it was translated.
 #[inline(never)]
 pub fn remember<A: Parse>(packet: &Packet<A>) {
-    let id = A::fragment_id(packet.skb, packet.transport);
+    let id = A::fragment_id(packet.skb, packet.transport());
     let name = fragment::name(&packet.original, id);
     let flags = (packet.tuple != packet.original) as u32;
     let entry = Entry {
@@ -35,7 +35,7 @@ pub fn remember<A: Parse>(packet: &Packet<A>) {
 /// A later fragment does as its first did: whether that is known, and it was translated.
 #[inline(never)]
 pub fn follow<A: Parse>(packet: &mut Packet<A>) -> Result<Followed, Reason> {
-    let id = A::fragment_id(packet.skb, packet.transport);
+    let id = A::fragment_id(packet.skb, packet.transport());
     let name = fragment::name(&packet.tuple, id);
     // SAFETY: a live entry of the map; nobody changes it.
     let Some(entry) = (unsafe { A::fragments().get(&name) }) else { return Ok(Followed::Unknown) };
@@ -68,7 +68,7 @@ pub fn hold<A: Parse>(packet: &Packet<A>) -> bool {
     let Some(length) = packet::bounded(packet::length(packet.skb), ETHERNET as u32, MASK) else {
         return false;
     };
-    let name = fragment::name(&packet.tuple, A::fragment_id(packet.skb, packet.transport));
+    let name = fragment::name(&packet.tuple, A::fragment_id(packet.skb, packet.transport()));
     let mut key = fragment::place(&name, 0);
     // SAFETY: this CPU's own room, whose size bounds the length.
     unsafe {
@@ -91,7 +91,7 @@ pub fn hold<A: Parse>(packet: &Packet<A>) -> bool {
 #[inline(never)]
 pub fn release<A: Parse>(packet: &Packet<A>) -> bool {
     let (skb, device) = (packet.skb, packet::ifindex(packet.skb));
-    let name = fragment::name(&packet.tuple, A::fragment_id(skb, packet.transport));
+    let name = fragment::name(&packet.tuple, A::fragment_id(skb, packet.transport()));
     let mut key = fragment::place(&name, 0);
     if HELD.get_ptr(&key).is_none() {
         return false;

@@ -22,7 +22,7 @@ const HEADER: usize = 8;
 /// packet's tuple becomes the key on the way.
 #[inline(never)]
 pub fn translate<A: Parse>(packet: &mut Packet<A>) -> i32 {
-    let quote = packet.transport + HEADER;
+    let quote = packet.transport() + HEADER;
     let found = A::quoted(packet.skb, quote);
     let protocol = found as u8;
     if found == u64::MAX || protocol != TCP && protocol != UDP {
@@ -81,7 +81,7 @@ fn rewrite_header<A: Parse>(packet: &mut Packet<A>, mut sum: i64) -> bool {
             // The pseudo header. A sum of the device over the whole packet stays true: all changes cancel out in it.
             sum = bpf_csum_diff(old, size, new, size, sum as u32);
         }
-        failed |= bpf_l4_csum_replace(skb, packet.transport as u32 + 2, 0, sum as u64, 0);
+        failed |= bpf_l4_csum_replace(skb, packet.transport() as u32 + 2, 0, sum as u64, 0);
         failed | bpf_skb_store_bytes(skb, (ETHERNET + A::ADDRESSES) as u32, new.cast(), size, 0) == 0
     }
 }

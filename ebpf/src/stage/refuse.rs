@@ -27,7 +27,7 @@ pub fn answer<A: Parse>(packet: &mut Packet<A>, reason: Reason, flags: u64) {
     let sent = match reason {
         _ if !answered => return,
         Reason::NoBackend | Reason::UndefinedPort if packet.tuple.protocol == TCP => {
-            reset::<A>(packet.skb, &packet.tuple, packet.transport)
+            reset::<A>(packet.skb, &packet.tuple, packet.transport())
                 | write_headers::<A>(packet.skb, &packet.tuple, TCP, TCP_HEADER)
         }
         Reason::NoBackend | Reason::UndefinedPort => error(packet, A::PORT_UNREACHABLE, 0, false),
@@ -54,7 +54,7 @@ fn error<A: Parse>(packet: &mut Packet<A>, kind: [u8; 2], extra: u32, router: bo
         ends.destination = node;
     }
     let message = (extra as u64) << 32 | u16::from_be_bytes(kind) as u64;
-    let size = packet.transport - ETHERNET + 8;
+    let size = packet.transport() - ETHERNET + 8;
     let failed = quote::<A>(packet.skb, &ends, message, size);
     failed | write_headers::<A>(packet.skb, &ends, A::ICMP, size + 8)
 }
