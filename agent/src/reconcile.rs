@@ -227,7 +227,7 @@ impl Reconciler {
             if let Err(lack) = self.room_for_frontend(key) {
                 self.owed.addresses.insert(*address);
                 let service = ObjectName::new("", address.to_string());
-                shortages.add(lack, &ServicePortName { service, port: String::new(), protocol: 0 });
+                shortages.add(lack, &ServicePortName { service, port: "".into(), protocol: 0 });
                 continue;
             }
             let value = Frontend { service: MARK, flags: Frontend::ADDRESS, ..Frontend::default() };

@@ -112,7 +112,7 @@ pub struct ServicePortName {
     /// The Service, or the pod.
     pub service: ObjectName,
     /// The port's name; may be empty.
-    pub port: String,
+    pub port: Arc<str>,
     /// IP protocol number.
     pub protocol: u8,
 }

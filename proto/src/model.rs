@@ -2,10 +2,12 @@
 
 mod decode;
 mod encode;
+mod name;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Change, InvalidResource};
+pub use name::ObjectName;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,28 +19,6 @@ use imbl::OrdMap;
 use ipnet::IpNet;
 
 pub use crate::control::Protocol;
-
-/// `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectName {
-    /// A name from its parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// A Service's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,13 +127,13 @@ pub struct Endpoint {
     /// It is being stopped.
     pub terminating: bool,
     /// Where it runs; none: outside the cluster.
-    pub node: Option<String>,
+    pub node: Option<Box<str>>,
     /// Its zone.
-    pub zone: Option<String>,
+    pub zone: Option<Box<str>>,
     /// Zones that should use it.
-    pub hint_zones: Vec<String>,
+    pub hint_zones: Box<[String]>,
     /// Nodes that should use it.
-    pub hint_nodes: Vec<String>,
+    pub hint_nodes: Box<[String]>,
     /// The pod behind it.
     pub pod: Option<ObjectName>,
 }

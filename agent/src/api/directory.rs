@@ -80,7 +80,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// The node it runs on; empty: outside the cluster.
     pub(super) fn node(&self) -> String {
-        self.endpoint.node.clone().unwrap_or_default()
+        self.endpoint.node.as_deref().unwrap_or_default().to_owned()
     }
 
     /// `namespace/name` of the pod; empty: not a pod.

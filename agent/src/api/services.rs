@@ -38,9 +38,9 @@ fn frontend(
     let set = |refs: &[BackendRef]| refs.iter().map(line).collect();
     let when_empty = |bit| if wanted.flags & bit != 0 { "drop" } else { "reject" }.to_owned();
     node::Frontend {
-        namespace: wanted.name.service.namespace.clone(),
-        name: wanted.name.service.name.clone(),
-        port_name: wanted.name.port.clone(),
+        namespace: wanted.name.service.namespace().to_owned(),
+        name: wanted.name.service.name().to_owned(),
+        port_name: wanted.name.port.to_string(),
         r#type: wanted.kind.name().to_owned(),
         address: key.address.to_string(),
         port: key.port.into(),

@@ -1,6 +1,9 @@
 //! Backend ids: who has which, which still answer, and which are free.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod free;
+mod records;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,33 +13,17 @@ use imbl::OrdMap;
 use super::shortage::{Lack, Table};
 use super::{BackendKey, Limits};
 use crate::resolve::BackendRef;
-
-/// An id that was written at least once.
-#[derive(Debug)]
-struct Record {
-    backend: Backend,
-    /// Runs that name it.
-    refs: u32,
-    /// When it began to rest.
-    released: Option<Instant>,
-}
-
-impl Record {
-    fn gone(&self) -> bool {
-        self.backend.flags & backend_flags::GONE != 0
-    }
-}
+use free::Free;
+use records::{Record, Records};
 
 /// All ids. One belongs to a backend of a Service port, and keeps to it from the first run that names it until the
 /// endpoint does not answer any more; then it rests and is free.
 #[derive(Debug)]
 pub(super) struct Backends {
     grace: Duration,
-    records: HashMap<u32, Record>,
     /// Also of ids that are free: a backend that comes back gets the id that it had.
-    by_key: HashMap<BackendKey, u32>,
-    /// Free ids, those that have rested longest first.
-    free: BTreeSet<(Option<Instant>, u32)>,
+    records: Records,
+    free: Free,
     /// Ids that no run names and that are not gone: they still answer, or did when last looked at.
     idle: BTreeSet<u32>,
     /// Gone by the plan that is being carried out.
@@ -66,23 +53,20 @@ impl Backends {
         let named: HashSet<u32> = image.slots.values().copied().collect();
         let gone = |backend: &Backend| backend.flags & backend_flags::GONE != 0;
         let busy = |id: &u32| named.contains(id) || image.backends.get(id).is_some_and(|it| !gone(it));
-        let record = |backend: &Backend| Record { backend: *backend, refs: 0, released };
-        let mut by_key = HashMap::with_capacity(image.backends.len());
+        // Of two ids the one that is not gone, and then the one in use.
+        let rank = |id: &u32| (image.backends.get(id).is_some_and(gone), !named.contains(id));
+        let mut records = Records::default();
         for (id, backend) in &image.backends {
-            let known = by_key.entry(key_of(backend)).or_insert(*id);
-            // Of two ids the one that is not gone, and then the one in use.
-            let rank = |id: &u32| (image.backends.get(id).is_some_and(gone), !named.contains(id));
-            if rank(id) < rank(known) {
-                *known = *id;
-            }
+            let record = Record { backend: *backend, refs: 0, released };
+            records.put(*id, record, |known| rank(id) < rank(&known));
         }
         let idle = image.backends.iter().filter(|(id, backend)| !gone(backend) && !named.contains(*id));
+        let last = image.backends.keys().chain(&named).max().copied().unwrap_or(0);
         Self {
             grace: limits.grace,
             idle: idle.map(|(id, _)| *id).collect(),
-            records: image.backends.iter().map(|(id, backend)| (*id, record(backend))).collect(),
-            by_key,
-            free: (1..limits.backends).filter(|id| !busy(id)).map(|id| (released, id)).collect(),
+            records,
+            free: Free::new(last, limits.backends, released, |id| busy(&id)),
             leaving: Vec::new(),
             used: OrdMap::new(),
         }
@@ -90,7 +74,7 @@ impl Backends {
 
     /// Everything that was ever written.
     pub(super) fn written(&self) -> impl Iterator<Item = (u32, Backend)> {
-        self.records.iter().map(|(id, record)| (*id, record.backend))
+        self.records.iter().map(|(id, record)| (id, record.backend))
     }
 
     /// Ids in use.
@@ -104,26 +88,26 @@ impl Backends {
 
     /// Whose every id is or was last, and whether it is gone.
     pub(super) fn known(&self) -> impl Iterator<Item = (BackendKey, bool)> {
-        self.records.values().map(|record| (key_of(&record.backend), record.gone()))
+        self.records.iter().map(|(_, record)| (key_of(&record.backend), record.gone()))
     }
 
     /// What the last plan freed begins to rest.
     pub(super) fn settle(&mut self, now: Instant) {
         for id in std::mem::take(&mut self.leaving) {
-            if let Some(record) = self.records.get_mut(&id)
+            if let Some(record) = self.records.get_mut(id)
                 && record.refs == 0
             {
                 record.released = Some(now);
-                self.free.insert((record.released, id));
+                self.free.insert(record.released, id);
             }
         }
     }
 
     /// One more run names the id.
     pub(super) fn acquire(&mut self, id: u32) {
-        if let Some(record) = self.records.get_mut(&id) {
+        if let Some(record) = self.records.get_mut(id) {
             if record.refs == 0 {
-                self.free.remove(&(record.released, id));
+                self.free.remove(record.released, id);
                 self.idle.remove(&id);
                 self.used.insert(key_of(&record.backend), id);
             }
@@ -133,7 +117,7 @@ impl Backends {
 
     /// One run less names the id.
     pub(super) fn release(&mut self, id: u32) {
-        if let Some(record) = self.records.get_mut(&id) {
+        if let Some(record) = self.records.get_mut(id) {
             record.refs = record.refs.saturating_sub(1);
             if record.refs == 0 {
                 self.idle.insert(id);
@@ -148,8 +132,7 @@ impl Backends {
         service: u32,
         backends: impl Iterator<Item = &'a BackendRef>,
     ) -> Vec<u32> {
-        let held: Vec<u32> =
-            backends.filter_map(|backend| self.by_key.get(&key(service, backend)).copied()).collect();
+        let held: Vec<u32> = backends.filter_map(|backend| self.records.id(&key(service, backend))).collect();
         held.iter().for_each(|id| self.acquire(*id));
         held
     }
@@ -157,13 +140,13 @@ impl Backends {
     /// Ends a hold.
     pub(super) fn unhold(&mut self, held: Vec<u32>) {
         for id in held {
-            let Some(record) = self.records.get_mut(&id) else { continue };
+            let Some(record) = self.records.get_mut(id) else { continue };
             record.refs = record.refs.saturating_sub(1);
             if record.refs == 0 {
                 unused(&mut self.used, id, &record.backend);
             }
             match record.refs {
-                0 if record.gone() => drop(self.free.insert((record.released, id))),
+                0 if record.gone() => self.free.insert(record.released, id),
                 0 => drop(self.idle.insert(id)),
                 _ => {}
             }
@@ -179,14 +162,14 @@ impl Backends {
     ) -> Result<(), Lack> {
         let new: HashSet<BackendKey> = backends
             .map(|backend| key(service, backend))
-            .filter(|key| !self.by_key.contains_key(key))
+            .filter(|key| self.records.id(key).is_none())
             .collect();
         let needed = new.len();
-        let rested = self.free.iter().take(needed).take_while(|(released, _)| self.rested(*released, now));
-        if rested.count() == needed {
+        let rested = |most| self.free.rested(most, |released| self.rested(released, now));
+        if rested(needed) >= needed {
             return Ok(());
         }
-        let free = self.free.iter().take_while(|(released, _)| self.rested(*released, now)).count();
+        let free = rested(usize::MAX);
         Err(Lack { table: Table::Backends, needed: needed as u64, free: free as u64, resting: false })
     }
 
@@ -201,7 +184,7 @@ impl Backends {
 
     /// The ids, if all of them have one.
     pub(super) fn find_all(&self, service: u32, backends: &[BackendRef]) -> Option<Vec<u32>> {
-        backends.iter().map(|backend| self.by_key.get(&key(service, backend)).copied()).collect()
+        backends.iter().map(|backend| self.records.id(&key(service, backend))).collect()
     }
 
     /// Gives an id to those without one, and makes all of them usable. To be called after [`Backends::room_for`].
@@ -213,7 +196,7 @@ impl Backends {
         ops: &mut Vec<Op>,
     ) {
         for backend in backends {
-            match self.by_key.get(&key(service, backend)).copied() {
+            match self.records.id(&key(service, backend)) {
                 Some(id) => self.set_flags(id, backend.flags, ops),
                 None => self.put(service, *backend, now, ops),
             }
@@ -221,7 +204,7 @@ impl Backends {
     }
 
     fn set_flags(&mut self, id: u32, flags: u16, ops: &mut Vec<Op>) {
-        if let Some(record) = self.records.get_mut(&id)
+        if let Some(record) = self.records.get_mut(id)
             && record.backend.flags != flags
         {
             record.backend.flags = flags;
@@ -230,19 +213,12 @@ impl Backends {
     }
 
     fn put(&mut self, service: u32, wanted: BackendRef, now: Instant, ops: &mut Vec<Op>) {
-        let Some((released, id)) = self.free.pop_first() else { return };
+        let Some((released, id)) = self.free.pop() else { return };
         debug_assert!(self.rested(released, now));
-        let before = self.records.remove(&id).map(|before| key_of(&before.backend));
-        if let Some(before) = before
-            && self.by_key.get(&before) == Some(&id)
-        {
-            self.by_key.remove(&before);
-        }
         let BackendRef { address, port, flags } = wanted;
         let backend = Backend { address, port, flags, service };
         ops.push(Op::PutBackend { id, backend });
-        self.by_key.insert(key_of(&backend), id);
-        self.records.insert(id, Record { backend, refs: 0, released });
+        self.records.put(id, Record { backend, refs: 0, released }, |_| true);
         // Until a run names it.
         self.idle.insert(id);
     }
@@ -254,7 +230,7 @@ impl Backends {
         ops: &mut Vec<Op>,
     ) {
         for id in std::mem::take(&mut self.idle) {
-            let Some(record) = self.records.get(&id) else { continue };
+            let Some(record) = self.records.get(id) else { continue };
             let Backend { address, port, service, flags } = record.backend;
             let endpoint = serving(service).and_then(|all| {
                 let place = all.binary_search_by_key(&(address, port), |it| (it.address, it.port)).ok()?;

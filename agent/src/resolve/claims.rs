@@ -47,7 +47,7 @@ impl Claims {
     /// One asks for this. It must not ask for anything yet.
     pub(super) fn add(&mut self, owner: &Owner, part: &Part) {
         for (key, frontend) in &part.claims {
-            let all = self.0.entry(*key).or_default();
+            let all = self.0.entry(*key).or_insert_with(|| Vec::with_capacity(1));
             // Behind what the same one asked for before.
             let place = all.partition_point(|it| rank(it) <= owner.rank());
             all.insert(place, frontend.clone());

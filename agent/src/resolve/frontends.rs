@@ -28,6 +28,15 @@ pub(super) struct Part {
     pub(super) problems: Vec<Problem>,
 }
 
+impl Part {
+    /// Without room to spare: it is kept for as long as the Service.
+    fn exact(mut self) -> Self {
+        self.claims.shrink_to_fit();
+        self.serving.shrink_to_fit();
+        self
+    }
+}
+
 /// The expansion of one Service into frontends: a function of these four.
 pub(super) struct Expansion<'a> {
     pub(super) service: &'a Service,
@@ -98,7 +107,7 @@ impl Expansion<'_> {
         for port in &self.service.ports {
             let name = ServicePortName {
                 service: self.service.name.clone(),
-                port: port.name.clone(),
+                port: port.name.as_str().into(),
                 protocol: port.protocol as u8,
             };
             if port.protocol == Protocol::Sctp {
@@ -119,9 +128,12 @@ impl Expansion<'_> {
             if !ranges.is_empty() {
                 self.part.ranges.push((name.clone(), ranges.into()));
             }
-            self.part.serving.push((name, serving.into()));
+            // Most often all that answer are in use: one set for both.
+            let used = self.part.claims.last().map(|(_, frontend)| frontend.inside.clone());
+            let serving = used.filter(|used| **used == *serving).unwrap_or_else(|| serving.into());
+            self.part.serving.push((name, serving));
         }
-        self.part
+        self.part.exact()
     }
 
     /// The flag of the algorithm that the Service asks for.

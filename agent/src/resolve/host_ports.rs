@@ -41,7 +41,7 @@ pub(super) fn expand(pod: &ObjectName, ports: &[HostPort], node: &LocalNode) -> 
     for port in named.into_iter().chain(all) {
         // No port of a Service has a capital in its name: the two are never taken for each other.
         let name = format!("hostPort-{}", port.port);
-        let name = ServicePortName { service: pod.clone(), port: name, protocol: port.protocol };
+        let name = ServicePortName { service: pod.clone(), port: name.into(), protocol: port.protocol };
         if port.protocol == SCTP {
             part.problems.push(Problem::HostPortSctp { pod: pod.clone(), port: port.port });
             continue;

@@ -22,8 +22,8 @@ pub struct Resolver {
     places: Places,
     /// NodePorts in the cluster.
     node_ports: usize,
-    /// Slices by the Service that they belong to, then by their own name.
-    slices: HashMap<ObjectName, BTreeMap<ObjectName, Arc<EndpointSlice>>>,
+    /// Slices by the Service that they belong to, in the order of their own names.
+    slices: HashMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     parts: HashMap<Owner, Part>,
     claims: Claims,
     /// How many Services have a cluster IP.
@@ -85,13 +85,14 @@ impl Resolver {
             if let Some(old) = old
                 && let Some(slices) = self.slices.get_mut(&old.service)
             {
-                slices.remove(name);
+                slices.retain(|slice| slice.name != *name);
                 if slices.is_empty() {
                     self.slices.remove(&old.service);
                 }
             }
             if let Some(new) = new {
-                self.slices.entry(new.service.clone()).or_default().insert(name.clone(), new.clone());
+                let slices = self.slices.entry(new.service.clone()).or_insert_with(|| Vec::with_capacity(1));
+                slices.insert(slices.partition_point(|slice| slice.name < *name), new.clone());
             }
             changed.extend(old.into_iter().chain(new).map(|slice| Owner::Service(slice.service.clone())));
         }
@@ -132,7 +133,7 @@ impl Resolver {
         match owner {
             Owner::Service(name) => {
                 let service = self.cluster.services.get(name)?;
-                let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values);
+                let slices = self.slices.get(name).into_iter().flatten();
                 let slices: Vec<&EndpointSlice> = slices.map(|slice| &**slice).collect();
                 Some(Expansion { service, slices: &slices, node, places, part: Part::default() }.run())
             }

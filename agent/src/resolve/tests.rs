@@ -66,10 +66,10 @@ pub(super) fn endpoint(address: &str, node: &str, state: &str) -> Endpoint {
         ready: state == "ready",
         serving: matches!(state, "ready" | "serving"),
         terminating: matches!(state, "serving" | "dead"),
-        node: Some(node.to_owned()),
+        node: Some(node.into()),
         zone: None,
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hint_zones: Box::default(),
+        hint_nodes: Box::default(),
         pod: None,
     }
 }

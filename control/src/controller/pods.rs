@@ -58,7 +58,7 @@ impl<'a> Pods<'a> {
         for (name, declared) in &declarations.pods {
             let Some(running) = running(name, &declared.value, agents, nodes) else { continue };
             for (label, value) in &declared.value.labels {
-                let key = (name.namespace.as_str(), label.as_str(), value.as_str());
+                let key = (name.namespace(), label.as_str(), value.as_str());
                 pods.by_label.entry(key).or_default().push(pods.running.len());
             }
             pods.running.push(running);

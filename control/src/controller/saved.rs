@@ -105,8 +105,8 @@ pub(crate) fn save(path: &Path, agents: &Agents) -> Result<(), SavedError> {
 
 fn saved_pod((name, report): (&ObjectName, &PodReport)) -> SavedPod {
     SavedPod {
-        namespace: name.namespace.clone(),
-        name: name.name.clone(),
+        namespace: name.namespace().to_owned(),
+        name: name.name().to_owned(),
         addresses: report.addresses.clone(),
         ready: report.ready,
         terminating: report.terminating,

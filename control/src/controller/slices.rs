@@ -100,7 +100,7 @@ type Port = (String, i32, u16);
 fn from_pods(service: &Service, pods: &Pods<'_>, slices: &mut Vec<EndpointSlice>) -> bool {
     let mut groups: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
     let mut selected = false;
-    for pod in pods.select(&service.model.name.namespace, &service.selector) {
+    for pod in pods.select(service.model.name.namespace(), &service.selector) {
         selected = true;
         let ports = ports(service, pod);
         if ports.is_empty() {
@@ -145,8 +145,8 @@ fn endpoint(service: &Service, pod: &Running<'_>, family: Family) -> Option<Endp
         terminating: pod.terminating,
         hint_zones: zone.clone().filter(|_| near && ready).into_iter().collect(),
         hint_nodes: node.clone().filter(|_| same_node && ready).into_iter().collect(),
-        node,
-        zone,
+        node: node.map(String::into_boxed_str),
+        zone: zone.map(String::into_boxed_str),
         pod: Some(pod.declared.name.clone()),
     })
 }
@@ -164,11 +164,11 @@ fn split(service: &ObjectName, group: &Group, endpoints: Vec<Endpoint>, slices: 
         })
         .collect();
     // No object of Kubernetes can have such a name, so none that is written by hand is hidden by it.
-    let base = format!("{}:{family}:{}", service.name, port_names(&ports));
+    let base = format!("{}:{family}:{}", service.name(), port_names(&ports));
     let many = endpoints.len() > MOST;
     let mut slice: Option<EndpointSlice> = None;
     for endpoint in endpoints {
-        let pod = endpoint.pod.as_ref().map(|pod| pod.name.as_str()).unwrap_or_default();
+        let pod = endpoint.pod.as_ref().map(ObjectName::name).unwrap_or_default();
         if let Some(full) =
             slice.take_if(|slice| many && (slice.endpoints.len() == MOST || starts_slice(pod)))
         {
@@ -176,7 +176,7 @@ fn split(service: &ObjectName, group: &Group, endpoints: Vec<Endpoint>, slices: 
         }
         let open = slice.get_or_insert_with(|| EndpointSlice {
             name: ObjectName::new(
-                service.namespace.clone(),
+                service.namespace(),
                 if many { format!("{base}:{pod}") } else { base.clone() },
             ),
             service: service.clone(),

@@ -47,7 +47,7 @@ fn slices(text: &str, agents: &Agents) -> Vec<EndpointSlice> {
 }
 
 fn names(slices: &[EndpointSlice]) -> Vec<&str> {
-    slices.iter().map(|slice| slice.name.name.as_str()).collect()
+    slices.iter().map(|slice| slice.name.name()).collect()
 }
 
 fn agent(node: &str, addresses: &[&str]) -> Agents {
@@ -250,7 +250,10 @@ fn endpoints_have_their_nodes_zone_and_hints_where_the_service_wants_near_ones()
         + &pod("web-1", 80, READY);
     let endpoint = slices(&text, &Agents::default())[0].endpoints[0].clone();
     assert_eq!(endpoint.zone.as_deref(), Some("a"));
-    assert_eq!((endpoint.hint_zones, endpoint.hint_nodes), (vec!["a".to_owned()], vec!["n1".to_owned()]));
+    assert_eq!(
+        (&*endpoint.hint_zones, &*endpoint.hint_nodes),
+        (&["a".to_owned()][..], &["n1".to_owned()][..])
+    );
 }
 
 // S16
@@ -287,7 +290,7 @@ spec: {type: NodePort, clusterIP: 10.96.0.2, ports: [{port: 80, protocol: UDP, n
         .values()
         .filter_map(|resource| match resource {
             Resource::Service(service) => {
-                Some((service.name.name.as_str(), (service.cluster_ips.len(), service.ports[0].node_port)))
+                Some((service.name.name(), (service.cluster_ips.len(), service.ports[0].node_port)))
             }
             _ => None,
         })

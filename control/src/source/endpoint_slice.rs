@@ -41,7 +41,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::EndpointSlice) -> Slice
             .endpoints
             .into_iter()
             .enumerate()
-            .filter_map(|(index, endpoint)| read_endpoint(reader, index, endpoint, family, &name.namespace))
+            .filter_map(|(index, endpoint)| read_endpoint(reader, index, endpoint, family, name.namespace()))
             .collect(),
         None => Vec::new(),
     };
@@ -51,7 +51,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, object: k8s::EndpointSlice) -> Slice
         from_pods: manager == Some("endpointslice-controller.k8s.io"),
         mirrored: manager == Some("endpointslicemirroring-controller.k8s.io"),
         model: model::EndpointSlice {
-            service: ObjectName::new(name.namespace.clone(), service),
+            service: ObjectName::new(name.namespace(), service),
             name,
             ports,
             endpoints,
@@ -104,8 +104,8 @@ fn read_endpoint(
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
-        node: endpoint.node_name.filter(|name| !name.is_empty()),
-        zone: endpoint.zone.filter(|zone| !zone.is_empty()),
+        node: endpoint.node_name.filter(|name| !name.is_empty()).map(String::into_boxed_str),
+        zone: endpoint.zone.filter(|zone| !zone.is_empty()).map(String::into_boxed_str),
         hint_zones: hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
         hint_nodes: hints.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
         pod: pod(endpoint.target_ref, namespace),

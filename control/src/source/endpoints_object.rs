@@ -45,7 +45,7 @@ fn read_subset(
     {
         for (number, address) in addresses.into_iter().flatten().enumerate() {
             let field = format!("{field}.{list}[{number}].ip");
-            endpoints.extend(read_address(reader, field, address, ready, &name.namespace));
+            endpoints.extend(read_address(reader, field, address, ready, name.namespace()));
         }
     }
     for family in [Family::V4, Family::V6] {
@@ -54,8 +54,8 @@ fn read_subset(
         if !endpoints.is_empty() {
             slices.push(model::EndpointSlice {
                 name: ObjectName::new(
-                    name.namespace.clone(),
-                    format!("{}:endpoints:{index}:{family}", name.name),
+                    name.namespace(),
+                    format!("{}:endpoints:{index}:{family}", name.name()),
                 ),
                 service: name.clone(),
                 ports: ports.clone(),
@@ -78,10 +78,10 @@ fn read_address(
         ready,
         serving: ready,
         terminating: false,
-        node: address.node_name.filter(|name| !name.is_empty()),
+        node: address.node_name.filter(|name| !name.is_empty()).map(String::into_boxed_str),
         zone: None,
-        hint_zones: Vec::new(),
-        hint_nodes: Vec::new(),
+        hint_zones: Box::default(),
+        hint_nodes: Box::default(),
         pod: pod(address.target_ref, namespace),
     })
 }

@@ -244,7 +244,7 @@ fn an_endpoint_slice_is_read_with_unset_conditions_resolved() {
     let second = &model.endpoints[1];
     assert_eq!((second.ready, second.serving, second.terminating), (false, true, true));
     assert_eq!(second.pod, Some(ObjectName::new("default", "web-6")));
-    assert_eq!(second.hint_zones, ["a"]);
+    assert_eq!(*second.hint_zones, ["a"]);
 }
 
 // S109
@@ -304,7 +304,7 @@ subsets:
 ";
     let Object::Endpoints(endpoints) = content(text).objects.remove(0) else { panic!() };
     let slices = &endpoints.value.slices;
-    let names: Vec<_> = slices.iter().map(|slice| slice.name.name.as_str()).collect();
+    let names: Vec<_> = slices.iter().map(|slice| slice.name.name()).collect();
     assert_eq!(names, ["db:endpoints:0:ipv4", "db:endpoints:0:ipv6"]);
     let ready: Vec<_> = slices[0].endpoints.iter().map(|endpoint| endpoint.ready).collect();
     assert_eq!(ready, [true, false]);

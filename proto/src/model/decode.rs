@@ -79,7 +79,7 @@ impl Place<'_> {
         texts: &[String],
         expected: &'static str,
     ) -> Result<Vec<T>, InvalidResource> {
-        texts.iter().map(|text| self.parse(field, text, expected)).collect()
+        exactly(texts.iter().map(|text| self.parse(field, text, expected)))
     }
 
     fn port(&self, field: &'static str, port: u32) -> Result<u16, InvalidResource> {
@@ -119,6 +119,13 @@ fn object_name(kind: &'static str, namespace: &str, name: &str) -> Result<Object
         return Err(InvalidResource::NoName { kind });
     }
     Ok(ObjectName::new(namespace, name))
+}
+
+/// What is kept for long has no room to spare.
+fn exactly<T, E>(items: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>, E> {
+    let mut all = items.collect::<Result<Vec<T>, E>>()?;
+    all.shrink_to_fit();
+    Ok(all)
 }
 
 fn some(text: &str) -> Option<String> {
@@ -169,18 +176,14 @@ impl TryFrom<&control::Service> for Service {
             service::Type::ExternalName => ServiceType::ExternalName,
             service::Type::Unspecified => return Err(place.error("type", message.r#type, "a Service type")),
         };
-        let ports = message
-            .ports
-            .iter()
-            .map(|port| {
-                Ok(ServicePort {
-                    name: port.name.clone(),
-                    protocol: place.protocol("ports.protocol", port.protocol)?,
-                    port: place.port("ports.port", port.port)?,
-                    node_port: place.optional_port("ports.node_port", port.node_port)?,
-                })
+        let ports = exactly(message.ports.iter().map(|port| {
+            Ok(ServicePort {
+                name: port.name.clone(),
+                protocol: place.protocol("ports.protocol", port.protocol)?,
+                port: place.port("ports.port", port.port)?,
+                node_port: place.optional_port("ports.node_port", port.node_port)?,
             })
-            .collect::<Result<_, _>>()?;
+        }))?;
         Ok(Self {
             service_type,
             cluster_ips: place.parse_all("cluster_ips", &message.cluster_ips, ADDRESS)?,
@@ -212,39 +215,28 @@ impl TryFrom<&control::EndpointSlice> for EndpointSlice {
         let name = object_name("EndpointSlice", &message.namespace, &message.name)?;
         let text = name.to_string();
         let place = Place { kind: "EndpointSlice", name: &text };
-        let ports = message
-            .ports
-            .iter()
-            .map(|port| {
-                Ok(EndpointPort {
-                    name: port.name.clone(),
-                    protocol: place.protocol("ports.protocol", port.protocol)?,
-                    port: place.port("ports.port", port.port)?,
-                })
+        let ports = exactly(message.ports.iter().map(|port| {
+            Ok(EndpointPort {
+                name: port.name.clone(),
+                protocol: place.protocol("ports.protocol", port.protocol)?,
+                port: place.port("ports.port", port.port)?,
             })
-            .collect::<Result<_, _>>()?;
-        let endpoints = message
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                // All addresses of an endpoint name the same pod: one is enough (Kubernetes API, Endpoint.addresses).
-                let first = endpoint.addresses.first().map(String::as_str).unwrap_or_default();
-                Ok(Endpoint {
-                    address: place.parse::<IpAddr>("endpoints.addresses", first, ADDRESS)?,
-                    ready: endpoint.ready,
-                    serving: endpoint.serving,
-                    terminating: endpoint.terminating,
-                    node: some(&endpoint.node),
-                    zone: some(&endpoint.zone),
-                    hint_zones: endpoint.hint_zones.clone(),
-                    hint_nodes: endpoint.hint_nodes.clone(),
-                    pod: endpoint
-                        .pod
-                        .split_once('/')
-                        .map(|(namespace, name)| ObjectName::new(namespace, name)),
-                })
+        }))?;
+        let endpoints = exactly(message.endpoints.iter().map(|endpoint| {
+            // All addresses of an endpoint name the same pod: one is enough (Kubernetes API, Endpoint.addresses).
+            let first = endpoint.addresses.first().map(String::as_str).unwrap_or_default();
+            Ok(Endpoint {
+                address: place.parse::<IpAddr>("endpoints.addresses", first, ADDRESS)?,
+                ready: endpoint.ready,
+                serving: endpoint.serving,
+                terminating: endpoint.terminating,
+                node: some(&endpoint.node).map(String::into_boxed_str),
+                zone: some(&endpoint.zone).map(String::into_boxed_str),
+                hint_zones: endpoint.hint_zones.clone().into(),
+                hint_nodes: endpoint.hint_nodes.clone().into(),
+                pod: endpoint.pod.split_once('/').map(|(namespace, name)| ObjectName::new(namespace, name)),
             })
-            .collect::<Result<_, _>>()?;
+        }))?;
         Ok(Self {
             service: object_name("EndpointSlice", &message.namespace, &message.service)?,
             ports,

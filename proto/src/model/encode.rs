@@ -23,9 +23,11 @@ impl From<&Resource> for control::Resource {
 impl From<&ResourceKey> for control::ResourceName {
     fn from(key: &ResourceKey) -> Self {
         let (kind, namespace, name) = match key {
-            ResourceKey::Service(name) => (Kind::Service, name.namespace.clone(), name.name.clone()),
+            ResourceKey::Service(name) => {
+                (Kind::Service, name.namespace().to_owned(), name.name().to_owned())
+            }
             ResourceKey::EndpointSlice(name) => {
-                (Kind::EndpointSlice, name.namespace.clone(), name.name.clone())
+                (Kind::EndpointSlice, name.namespace().to_owned(), name.name().to_owned())
             }
             ResourceKey::Node(name) => (Kind::Node, String::new(), name.clone()),
         };
@@ -49,8 +51,8 @@ impl From<&Service> for control::Service {
             ServiceType::ExternalName => service::Type::ExternalName,
         };
         Self {
-            namespace: service.name.namespace.clone(),
-            name: service.name.name.clone(),
+            namespace: service.name.namespace().to_owned(),
+            name: service.name.name().to_owned(),
             r#type: service_type.into(),
             cluster_ips: texts(&service.cluster_ips),
             external_ips: texts(&service.external_ips),
@@ -80,9 +82,9 @@ impl From<&Service> for control::Service {
 impl From<&EndpointSlice> for control::EndpointSlice {
     fn from(slice: &EndpointSlice) -> Self {
         Self {
-            namespace: slice.name.namespace.clone(),
-            name: slice.name.name.clone(),
-            service: slice.service.name.clone(),
+            namespace: slice.name.namespace().to_owned(),
+            name: slice.name.name().to_owned(),
+            service: slice.service.name().to_owned(),
             ports: slice
                 .ports
                 .iter()
@@ -100,10 +102,10 @@ impl From<&EndpointSlice> for control::EndpointSlice {
                     ready: endpoint.ready,
                     serving: endpoint.serving,
                     terminating: endpoint.terminating,
-                    node: endpoint.node.clone().unwrap_or_default(),
-                    zone: endpoint.zone.clone().unwrap_or_default(),
-                    hint_zones: endpoint.hint_zones.clone(),
-                    hint_nodes: endpoint.hint_nodes.clone(),
+                    node: endpoint.node.as_deref().unwrap_or_default().to_owned(),
+                    zone: endpoint.zone.as_deref().unwrap_or_default().to_owned(),
+                    hint_zones: endpoint.hint_zones.to_vec(),
+                    hint_nodes: endpoint.hint_nodes.to_vec(),
                     pod: endpoint.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
                 })
                 .collect(),

@@ -17,8 +17,8 @@ fn endpoint(last: u8, ready: bool) -> Endpoint {
         terminating: !ready,
         node: Some("n1".into()),
         zone: None,
-        hint_zones: Vec::new(),
-        hint_nodes: Vec::new(),
+        hint_zones: Box::default(),
+        hint_nodes: Box::default(),
         pod: Some(ObjectName::new("default", format!("web-{last}"))),
     }
 }

@@ -113,7 +113,7 @@ fn a_lost_control_plane_is_a_warning_that_says_what_is_in_force() {
 
 #[test]
 fn what_is_not_served_is_a_warning_and_a_failed_sync_is_a_failure() {
-    let name = ServicePortName { service: ObjectName::new("a", "b"), port: String::new(), protocol: 132 };
+    let name = ServicePortName { service: ObjectName::new("a", "b"), port: "".into(), protocol: 132 };
     let desired = Desired { problems: [Problem::Sctp { name }].into(), ..Desired::default() };
     let mut state = SyncState { desired: Arc::new(desired), ..SyncState::default() };
     let lines = subsystems(&state);

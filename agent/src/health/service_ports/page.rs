@@ -51,7 +51,7 @@ async fn answer(State(port): State<Port>) -> axum::response::Response {
     // Who asks by IPv4 forwards IPv4.
     let local_endpoints = if port.socket.is_ipv4() { answer.v4 } else { answer.v6 };
     let service_proxy_healthy = port.health.late().is_none();
-    let service = Service { namespace: &answer.service.namespace, name: &answer.service.name };
+    let service = Service { namespace: answer.service.namespace(), name: answer.service.name() };
     let page = Page { service, local_endpoints, service_proxy_healthy };
     let serves = local_endpoints > 0 && service_proxy_healthy;
     let status = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

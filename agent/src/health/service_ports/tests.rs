@@ -50,8 +50,8 @@ fn endpoint(address: &str, node: &str, state: &str) -> Endpoint {
         terminating: state == "terminating",
         node: Some(node.into()),
         zone: None,
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hint_zones: Box::default(),
+        hint_nodes: Box::default(),
         pod: None,
     }
 }

@@ -75,7 +75,7 @@ fn only_pods_in_force_have_ports_and_what_stays_is_not_shown_anew() {
     state.put(with_ports("db", &[]));
     assert!(refresh(&mut shown, &state));
     assert!(Arc::ptr_eq(&ports, &shown[&ObjectName::new("default", "web")]));
-    assert_eq!(shown.keys().next_back().unwrap().name, "web");
+    assert_eq!(shown.keys().next_back().unwrap().name(), "web");
     assert!(shown.contains_key(&ObjectName::new("default", "container-nameless")));
     state.remove(&web);
     assert!(refresh(&mut shown, &state) && shown.len() == 1);

@@ -55,7 +55,7 @@ fn state() -> impl Strategy<Value = Desired> {
         });
         let mut desired = desired(frontends.collect());
         for (name, serving) in desired.serving.clone() {
-            let common = &common[SERVICES.iter().position(|it| *it == name.service.name).unwrap()];
+            let common = &common[SERVICES.iter().position(|it| *it == name.service.name()).unwrap()];
             let more = common.also_serving.iter().flat_map(|it| [backend(true, *it), backend(false, *it)]);
             let all: BTreeSet<_> = serving.iter().copied().chain(more).collect();
             desired.serving.insert(name.clone(), all.into_iter().collect());

@@ -118,8 +118,8 @@ fn an_address_given_to_a_new_pod_counts_as_the_new_pod() {
     let new = slice("t", 8080, vec![endpoint("10.0.0.1", "a", "ready")]);
     for (first, second) in [("s", "t"), ("t", "s")] {
         let (mut old, mut new) = (old.clone(), new.clone());
-        old.name.name = first.into();
-        new.name.name = second.into();
+        old.name = ObjectName::new(old.name.namespace(), first);
+        new.name = ObjectName::new(new.name.namespace(), second);
         let desired = on(vec![web()], vec![old, new]);
         let frontend = &desired.frontends[&key(CLUSTER_IP, 80)];
         assert_eq!(names(&frontend.inside), ["10.0.0.1:8080"]);

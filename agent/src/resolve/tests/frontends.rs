@@ -55,8 +55,8 @@ fn an_address_that_two_services_claim_belongs_to_the_first_by_name_and_is_report
     let mut other = service("other", "10.96.0.11");
     other.ports[0].node_port = None;
     let desired = on(vec![web(), other], vec![]);
-    assert_eq!(desired.frontends[&key(LB_IP, 80)].name.service.name, "other");
-    assert_eq!(desired.frontends[&key(CLUSTER_IP, 80)].name.service.name, "web");
+    assert_eq!(desired.frontends[&key(LB_IP, 80)].name.service.name(), "other");
+    assert_eq!(desired.frontends[&key(CLUSTER_IP, 80)].name.service.name(), "web");
     let problems: Vec<String> = desired.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
@@ -66,7 +66,7 @@ fn an_address_that_two_services_claim_belongs_to_the_first_by_name_and_is_report
         ]
     );
     // The other one goes: the address ends at the right one.
-    assert_eq!(on(vec![web()], vec![]).frontends[&key(LB_IP, 80)].name.service.name, "web");
+    assert_eq!(on(vec![web()], vec![]).frontends[&key(LB_IP, 80)].name.service.name(), "web");
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn services_share_an_address_with_different_ports_or_protocols() {
     let desired = on(vec![web(), other], vec![]);
     assert_eq!(*desired.problems, []);
     let udp = FrontendKey { protocol: 17, ..key(LB_IP, 80) };
-    assert_eq!(desired.frontends[&udp].name.service.name, "other");
-    assert_eq!(desired.frontends[&key(LB_IP, 80)].name.service.name, "web");
+    assert_eq!(desired.frontends[&udp].name.service.name(), "other");
+    assert_eq!(desired.frontends[&key(LB_IP, 80)].name.service.name(), "web");
 }
 
 #[test]

@@ -70,11 +70,11 @@ fn usable(cluster: &Cluster, service: &Service, port: &ServicePort, v4: bool, no
         places.iter().filter(|(_, it)| it.ready || service.publish_not_ready).collect();
     let stopping: BTreeMap<_, _> = places.iter().filter(|(_, it)| it.serving && it.terminating).collect();
     let is_local = |place: &(IpAddr, u16), endpoint: &Endpoint| {
-        endpoint.node.as_ref() == Some(&node.name) || node.addresses.contains(&place.0)
+        endpoint.node.as_deref() == Some(&node.name) || node.addresses.contains(&place.0)
     };
     let zone = node.zone.clone().unwrap_or_default();
     // S5, S6
-    let hinted = |hints: fn(&Endpoint) -> &Vec<String>, wanted: &String| {
+    let hinted = |hints: fn(&Endpoint) -> &[String], wanted: &String| {
         let all_have = ready.values().all(|it| !hints(it).is_empty());
         let chosen: Reachable =
             ready.iter().filter(|(_, it)| hints(it).contains(wanted)).map(|(place, _)| **place).collect();
@@ -284,9 +284,9 @@ fn any_endpoint() -> impl Strategy<Value = Endpoint> {
             ready: ready && !terminating,
             serving: serving || ready && !terminating,
             terminating,
-            node: node.map(str::to_owned),
-            hint_zones: hints.0,
-            hint_nodes: hints.1,
+            node: node.map(Box::from),
+            hint_zones: hints.0.into(),
+            hint_nodes: hints.1.into(),
             ..endpoint(address, "", "ready")
         }
     })

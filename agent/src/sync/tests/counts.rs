@@ -119,7 +119,7 @@ fn changes_are_what_came_what_is_different_and_what_went() {
         cluster(&[service("same", "10.96.0.1"), service("other", "10.96.0.3"), service("new", "10.96.0.4")]);
     let changes = Changes::between(&before, &after, SystemTime::UNIX_EPOCH);
     let names = |names: &std::collections::BTreeSet<fairway_proto::model::ObjectName>| {
-        names.iter().map(|name| name.name.clone()).collect::<Vec<_>>()
+        names.iter().map(|name| name.name().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&changes.services), ["new", "other"]);
     assert_eq!(names(&changes.slices), ["gone-1"]);
