@@ -4,6 +4,7 @@
 //! `to` is what the packet becomes. The *reply* entry's key is `to` reversed, and its `to` is the original
 //! tuple reversed. Either entry alone finds the other, and DNAT, SNAT and both together are one case.
 
+use crate::link::Link;
 use crate::{Family, TCP, checksum, shared};
 
 /// Who talks to whom.
@@ -55,21 +56,39 @@ impl<A: Family> Tuple<A> {
     /// The sum over addresses, protocol and length of a segment that its checksum begins with (the pseudo header).
     #[inline(always)]
     pub fn pseudo_sum(&self, length: u16) -> u16 {
-        let mut sum = length.to_be() as u64 + (self.protocol as u16).to_be() as u64;
+        checksum::fold(self.sum() + length.to_be() as u64)
+    }
+
+    /// The same without the length, unfolded.
+    #[inline(always)]
+    fn sum(&self) -> u64 {
+        let mut sum = (self.protocol as u16).to_be() as u64;
         let (source, destination) = (self.source.to_wide(), self.destination.to_wide());
         let mut word = 0;
         while word < size_of::<A>() / 4 {
             sum += source[word] as u64 + destination[word] as u64;
             word += 1;
         }
-        checksum::fold(sum)
+        sum
+    }
+
+    /// What an entry keeps for the checksums of packets that become another tuple's.
+    #[inline(always)]
+    pub fn sums(&self, to: &Self) -> Sums {
+        Sums { addresses: checksum::fold(self.change_of_addresses(to)), pseudo: checksum::fold(self.sum()) }
+    }
+
+    /// Both ports, as they stand in a packet.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.source_port.to_ne_bytes(), self.destination_port.to_ne_bytes());
+        u32::from_ne_bytes([a, b, c, d])
     }
 
     /// What a checksum over the ports changes by.
     #[inline(always)]
     pub fn change_of_ports(&self, to: &Self) -> u64 {
-        let sum = checksum::change(checksum::NONE, self.source_port.into(), to.source_port.into());
-        checksum::change(sum, self.destination_port.into(), to.destination_port.into())
+        checksum::change(checksum::NONE, self.ports(), to.ports())
     }
 }
 
@@ -92,8 +111,37 @@ pub struct Entry<A: Family> {
     pub backend: u32,
     /// Where the last packet of this direction went.
     pub hop: Hop,
+    /// For the checksums.
+    pub sums: Sums,
     /// Zero.
     pub rest: A::Rest,
+}
+
+/// What is the same in the checksums of all packets of a direction, so that nobody adds up addresses for each packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// What a checksum over the addresses changes by, see [`checksum`].
+    pub addresses: u16,
+    /// The sum over the pseudo header without the length, as the packet comes.
+    pub pseudo: u16,
+}
+
+impl Sums {
+    /// Those of the replies, whose addresses change back.
+    #[inline(always)]
+    pub fn back(self) -> Self {
+        Self {
+            addresses: !self.addresses,
+            pseudo: checksum::fold(self.pseudo as u64 + self.addresses as u64),
+        }
+    }
+
+    /// The sum over the whole pseudo header of a segment, as [`Tuple::pseudo_sum`] gives it.
+    #[inline(always)]
+    pub fn pseudo_sum(self, length: u16) -> u16 {
+        checksum::fold(self.pseudo as u64 + length.to_be() as u64)
+    }
 }
 
 /// The way of a translated packet out of the node, as long as the direction's [`Entry::last_seen`] is the present tick: so
@@ -109,10 +157,8 @@ pub struct Hop {
     pub kind: u8,
     /// Zero.
     pub pad: u8,
-    /// The link address that the packet comes from.
-    pub source: [u8; 6],
-    /// The one it is for.
-    pub destination: [u8; 6],
+    /// The link addresses.
+    pub link: Link,
 }
 
 /// Values of [`Hop::kind`].
@@ -255,6 +301,7 @@ shared! {
 }
 shared! {
     Hop: 20;
+    Sums: 4;
 }
 
 #[cfg(test)]
@@ -274,6 +321,31 @@ mod tests {
         };
         assert_eq!(tuple.reversed().reversed(), tuple);
         assert_eq!(tuple.reversed().source_port, 4);
+    }
+
+    #[test]
+    fn the_sums_of_an_entry_are_those_of_its_packets() {
+        let tuple = |source, destination| Tuple::<V4> {
+            source: [source],
+            destination: [destination],
+            source_port: 3,
+            destination_port: 4,
+            protocol: TCP,
+            pad: [0; 3],
+        };
+        let numbers = [0, 1, 0xff, 0xffff, 0x1_0000, 0x0a00_0001, 0x8000_0000, u32::MAX];
+        for (old, new) in numbers.iter().flat_map(|old| numbers.map(|new| (*old, new))) {
+            let (from, to) = (tuple(old, !new), tuple(new, old));
+            let sums = from.sums(&to);
+            assert_eq!(sums.addresses, checksum::fold(from.change_of_addresses(&to)));
+            let (back, there) = (sums.back(), to.reversed().sums(&from.reversed()));
+            assert_eq!(back.pseudo, there.pseudo);
+            // Both zeros are the same to a sum.
+            assert_eq!(back.addresses % u16::MAX, there.addresses % u16::MAX);
+            for length in [0, 8, 1480, u16::MAX] {
+                assert_eq!(sums.pseudo_sum(length), from.pseudo_sum(length));
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub trait Family: Copy + Eq + core::fmt::Debug + Send + Sync + 'static {
 impl Family for V4 {
     const VERSION: u8 = 4;
     const UNSPECIFIED: Self = [0];
-    type Rest = [u32; 3];
+    type Rest = [u32; 2];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {
@@ -33,7 +33,7 @@ impl Family for V4 {
 impl Family for V6 {
     const VERSION: u8 = 6;
     const UNSPECIFIED: Self = [0; 4];
-    type Rest = [u32; 7];
+    type Rest = [u32; 6];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {

@@ -12,6 +12,7 @@ pub mod family;
 pub mod fragment;
 pub mod harness;
 pub mod limits;
+pub mod link;
 pub mod network;
 pub mod pod;
 pub mod ranges;

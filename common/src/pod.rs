@@ -1,6 +1,7 @@
 //! Pods of this node: where a packet for a pod's address is delivered.
 
 use crate::family::spread;
+use crate::link::Link;
 use crate::{Family, limits, shared};
 
 /// A pod of this node; the key is its address.
@@ -11,10 +12,8 @@ pub struct Pod {
     pub ifindex: u32,
     /// Bits of the constants below. The kernel programs set [`Pod::TRANSLATES`], user space the rest.
     pub flags: u32,
-    /// Address of the device inside the pod.
-    pub pod_mac: [u8; 6],
-    /// Address of the device on the node's side.
-    pub node_mac: [u8; 6],
+    /// From the device on the node's side to the one inside the pod.
+    pub link: Link,
     /// In [`Near`]: how many other pods have this place, and are in the table of all pods only. Elsewhere zero.
     pub others: u32,
 }

@@ -4,10 +4,11 @@
 //! behind. The fields of a header stand at fixed places then, and a bounds check costs nothing.
 
 use aya_ebpf::bindings::xdp_md;
-use fairway_common::checksum::{change, update, update_udp};
+use fairway_common::checksum::{self, update, update_udp};
 use fairway_common::conntrack::{Hop, Tuple, tcp};
 use fairway_common::{TCP, UDP, V4, V6};
 
+use crate::fields::Fields;
 use crate::ip::{Ip, checksum_offset};
 use crate::packet::ETHERNET;
 
@@ -47,9 +48,15 @@ pub trait Plain: Ip {
 /// A pointer to a `T` at an offset, if the frame reaches that far.
 #[inline(always)]
 fn at<T>(ctx: *mut xdp_md, offset: usize) -> Option<*mut T> {
+    reach(ctx, offset, size_of::<T>()).map(<*mut u8>::cast)
+}
+
+/// A pointer to an offset, if the frame has that many bytes there.
+#[inline(always)]
+fn reach(ctx: *mut xdp_md, offset: usize, bytes: usize) -> Option<*mut u8> {
     // SAFETY: the kernel's context; reading these two fields is always allowed.
     let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
-    if data + offset + size_of::<T>() > end { None } else { Some((data + offset) as *mut T) }
+    if data + offset + bytes > end { None } else { Some((data + offset) as *mut u8) }
 }
 
 #[inline(always)]
@@ -164,26 +171,19 @@ impl<A: Plain> Frame<A> {
             UDP => update_udp(transport.check, both),
             _ => update(transport.check, both),
         };
-        let place = Self::TRANSPORT + checksum_offset(self.tuple.protocol);
-        write(self.ctx, place, check)?;
-        write(self.ctx, Self::TRANSPORT, [to.source_port, to.destination_port])?;
-        write(self.ctx, ETHERNET + A::ADDRESSES, [to.source, to.destination])?;
-        self.hop(hop, addresses)
+        write(self.ctx, Self::TRANSPORT + checksum_offset(self.tuple.protocol), check)?;
+        let start = reach(self.ctx, 0, Fields::<A>::BYTES)?;
+        // SAFETY: bounds checked by `reach`.
+        unsafe { Fields::new(start).translate(to, hop.link, addresses) };
+        Some(())
     }
 
-    /// One hop: link addresses, time to live, and the header's checksum, under which `changed` has changed as well.
+    /// One hop: link addresses, time to live, and the header's checksum.
     #[inline(always)]
-    pub fn hop(&self, hop: &Hop, changed: u64) -> Option<()> {
-        write(self.ctx, 0, [hop.destination, hop.source])?;
-        let Some(offset) = A::CHECKSUM else {
-            let ttl: u8 = read(self.ctx, ETHERNET + A::TTL)?;
-            return write(self.ctx, ETHERNET + A::TTL, ttl.wrapping_sub(1));
-        };
-        let [ttl, protocol]: [u8; 2] = read(self.ctx, ETHERNET + A::TTL)?;
-        let check: u16 = read(self.ctx, ETHERNET + offset)?;
-        let word = |ttl| u16::from_ne_bytes([ttl, protocol]) as u32;
-        let changed = change(changed, word(ttl), word(ttl.wrapping_sub(1)));
-        write(self.ctx, ETHERNET + A::TTL, ttl.wrapping_sub(1))?;
-        write(self.ctx, ETHERNET + offset, update(check, changed))
+    pub fn hop(&self, hop: &Hop) -> Option<()> {
+        let start = reach(self.ctx, 0, Fields::<A>::TRANSPORT)?;
+        // SAFETY: bounds checked by `reach`.
+        unsafe { Fields::<A>::new(start) }.hop(hop.link, checksum::NONE);
+        Some(())
     }
 }

@@ -82,6 +82,8 @@ pub trait Ip: Family {
     fn write_header(header: &mut [u8; 40], source: Self, destination: Self, protocol: u8, payload: u16);
     /// Where the checksum of the IP header stands, if it has one.
     const CHECKSUM: Option<usize>;
+    /// What a sum over the header changes by when the time to live is one less.
+    const HOP: u64;
 }
 
 impl Ip for V4 {
@@ -96,6 +98,8 @@ impl Ip for V4 {
     const ECHO: [u8; 2] = [8, 0];
     const AF: u8 = AF_INET;
     const CHECKSUM: Option<usize> = Some(10);
+    // It is the high byte of a word.
+    const HOP: u64 = u16::to_be(0xfeff) as u64;
 
     #[inline(always)]
     fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend> {
@@ -212,6 +216,8 @@ impl Ip for V6 {
     const ECHO: [u8; 2] = [128, 129];
     const AF: u8 = AF_INET6;
     const CHECKSUM: Option<usize> = None;
+    // The low one.
+    const HOP: u64 = u16::to_be(0xfffe) as u64;
 
     #[inline(always)]
     fn frontends() -> &'static HashMap<FrontendKey<Self>, Frontend> {

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod fields;
 mod frame;
 mod hooks;
 mod ip;

@@ -10,6 +10,7 @@ use core::ops::{Deref, DerefMut};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_skb_pull_data};
 use fairway_common::conntrack::{Tuple, tcp};
+use fairway_common::link::Link;
 use fairway_common::{Reason, TCP, UDP};
 
 pub use self::headers::Parse;
@@ -93,6 +94,12 @@ impl<A> DerefMut for Packet<A> {
 /// A pointer to a `T` at an offset, if the packet's linear part reaches that far.
 #[inline(always)]
 fn at<T>(skb: *mut __sk_buff, offset: usize) -> Option<*mut T> {
+    reach(skb, offset, size_of::<T>()).map(<*mut u8>::cast)
+}
+
+/// A pointer to an offset, if the packet's linear part has that many bytes there.
+#[inline(always)]
+fn reach(skb: *mut __sk_buff, offset: usize, bytes: usize) -> Option<*mut u8> {
     // SAFETY: the kernel's context; reading these two fields is always allowed. Read anew each time: the verifier takes what
     // the compiler makes of two uses of one word for a number.
     let (data, end) = unsafe {
@@ -101,7 +108,7 @@ fn at<T>(skb: *mut __sk_buff, offset: usize) -> Option<*mut T> {
             (&raw const (*skb).data_end).read_volatile() as usize,
         )
     };
-    if data + offset + size_of::<T>() > end { None } else { Some((data + offset) as *mut T) }
+    if data + offset + bytes > end { None } else { Some((data + offset) as *mut u8) }
 }
 
 /// Reads a `T` in one piece: the kernel aligns IP headers, or the machine does not mind.
@@ -175,10 +182,10 @@ pub fn destination<A: Parse>(skb: *mut __sk_buff) -> Option<A> {
 
 /// Writes the link addresses; false: it is too short.
 #[inline(always)]
-pub fn relink(skb: *mut __sk_buff, source: [u8; 6], destination: [u8; 6]) -> bool {
-    let Some(addresses) = at::<[[u8; 6]; 2]>(skb, 0) else { return false };
+pub fn relink(skb: *mut __sk_buff, link: Link) -> bool {
+    let Some(place) = at::<Link>(skb, 0) else { return false };
     // SAFETY: bounds checked by `at`.
-    unsafe { addresses.write([destination, source]) };
+    unsafe { place.write(link) };
     true
 }
 
@@ -314,6 +321,12 @@ impl<A: Parse> Packet<A> {
             }
             Ok(words[0])
         }
+    }
+
+    /// Whether it is whole, and its header has no options.
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::Whole && self.parsed.transport == ETHERNET + A::HEADER
     }
 
     /// Whether the packet has what tells its connection from others.

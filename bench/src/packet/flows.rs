@@ -68,6 +68,7 @@ impl Connections {
                     service: 7,
                     backend: 1,
                     hop: Hop::default(),
+                    sums: key.sums(&to),
                     rest: Default::default(),
                 });
             }

@@ -176,8 +176,8 @@ impl<A: Address> Half<A> {
         Ok(self.read::<Words<A>, KernelPod>(2)?.into_iter().map(|(address, pod)| Pod {
             address: address.0.to_ip(),
             ifindex: pod.ifindex,
-            pod_mac: pod.pod_mac,
-            node_mac: pod.node_mac,
+            pod_mac: pod.link.destination(),
+            node_mac: pod.link.source(),
             shaped: pod.flags & KernelPod::SHAPED != 0,
         }))
     }

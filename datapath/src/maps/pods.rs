@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, MapData};
+use fairway_common::link::Link;
 use fairway_common::pod::{Device, Near, Pod as KernelPod, place};
 use fairway_common::{Family, limits};
 
@@ -71,8 +72,7 @@ impl<A: Address> Pods<A> {
         let value = KernelPod {
             ifindex: pod.ifindex,
             flags: translates | shaped,
-            pod_mac: pod.pod_mac,
-            node_mac: pod.node_mac,
+            link: Link::new(pod.node_mac, pod.pod_mac),
             others: 0,
         };
         if old.is_some_and(|old| KernelPod { flags: old.flags | KernelPod::TRANSLATES, ..old } == value) {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fairway_datapath::common::conntrack::{Entry, Hop, Tuple, flags};
+use fairway_datapath::common::conntrack::{Entry, Hop, Sums, Tuple, flags};
 use fairway_datapath::common::{V4, limits};
 use fairway_datapath::{Datapath, Options};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -248,6 +248,7 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
             service: 0,
             backend: 0,
             hop: Hop::default(),
+            sums: Sums::default(),
             rest: Default::default(),
         };
         if table.insert(key, entry, 0).is_err() {

@@ -1,7 +1,7 @@
 //! A full table of connections.
 
 use fairway_common::Reason::{ConntrackOverflow, ReplyTranslated, ServiceNew, Translated};
-use fairway_common::conntrack::{Entry, Hop, Tuple, flags};
+use fairway_common::conntrack::{Entry, Hop, Sums, Tuple, flags};
 use fairway_common::{Family, TCP, limits};
 
 use crate::netns::{ETH0, NODE2};
@@ -27,6 +27,7 @@ fn fill<A: Family>(map: &mut aya::maps::HashMap<aya::maps::MapData, Tuple<A>, En
             service: 1,
             backend: 1,
             hop: Hop::default(),
+            sums: Sums::default(),
             rest: Default::default(),
         };
         if map.insert(tuple, entry, 0).is_err() {

@@ -188,12 +188,15 @@ fn follow<D: Direction, A: Parse>(
         return Ok(Next::Leave);
     }
     let reply = entry.flags & flags::REPLY != 0;
-    packet.rewrite(&entry.to)?;
     let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
-    report::packet(D::HOOK, reason, packet);
-    if D::SHORTCUT && deliver::again(packet, &entry.hop)? {
+    if D::SHORTCUT && packet.is_plain() && deliver::fits(packet, &entry.hop) {
+        packet.translate(&entry.to, entry.sums, entry.hop.link)?;
+        deliver::take(packet, &entry.hop);
+        report::packet(D::HOOK, reason, packet);
         return Ok(Next::Leave);
     }
+    packet.rewrite(&entry.to)?;
+    report::packet(D::HOOK, reason, packet);
     Ok(Next::Send(Some(&mut entry.hop)))
 }
 

@@ -8,7 +8,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use fairway_common::conntrack::flags;
-use fairway_common::{Reason, V4, V6, checksum};
+use fairway_common::{Reason, V4, V6};
 
 use crate::frame::{self, Frame, Plain};
 use crate::packet::ETHERNET;
@@ -50,7 +50,7 @@ fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
     if entry.flags & flags::DIRECT == 0 {
         frame.translate(transport, &entry.to, &entry.hop)?;
     } else {
-        frame.hop(&entry.hop, checksum::NONE)?;
+        frame.hop(&entry.hop)?;
     }
     report::count(Reason::Accelerated, frame.length as u32 + ETHERNET as u32);
     Some(())

@@ -4,11 +4,14 @@
 //! UDP, and programs cannot read it: one of its helpers is asked, for it changes nothing then.
 
 use aya_ebpf::helpers::{bpf_csum_update, bpf_l4_csum_replace};
-use fairway_common::conntrack::Tuple;
+use fairway_common::conntrack::{Sums, Tuple};
+use fairway_common::link::Link;
 use fairway_common::{ICMP, Reason, UDP, checksum};
 
-use super::{ETHERNET, Kind, Packet, Parse, at, read, relink};
+use super::{ETHERNET, Kind, Packet, Parse, at, reach, read, relink};
+use crate::fields::Fields;
 use crate::ip::checksum_offset;
+use crate::settings;
 
 /// `BPF_F_MARK_MANGLED_0`: a UDP checksum of zero means none and stays zero (S94).
 pub const ZERO_MEANS_NONE: u64 = 1 << 5;
@@ -19,10 +22,26 @@ impl<A: Parse> Packet<A> {
     /// A function of its own: the verifier walks its calls once where they are written, and its stack is its own.
     #[inline(never)]
     pub fn rewrite(&mut self, to: &Tuple<A>) -> Result<(), Reason> {
-        let addresses = self.tuple.change_of_addresses(to);
-        self.rewrite_transport(to, addresses)?;
-        self.write_addresses(to, addresses)?;
+        let sums = self.tuple.sums(to);
+        self.rewrite_transport(to, sums)?;
+        self.write_addresses(to, sums.addresses as u64)?;
         self.tuple = *to;
+        Ok(())
+    }
+
+    /// The same of a packet that [`is_plain`](Self::is_plain), and one hop, all in one go.
+    #[inline(always)]
+    pub fn translate(&mut self, to: &Tuple<A>, sums: Sums, link: Link) -> Result<(), Reason> {
+        let place = Fields::<A>::TRANSPORT + checksum_offset(self.tuple.protocol);
+        let check = self.renewed(place, to, sums, A::HOP)?;
+        *self.writable(place)? = check;
+        let start = reach(self.skb, 0, Fields::<A>::BYTES).ok_or(Reason::RewriteFailed)?;
+        // SAFETY: bounds checked by `reach`.
+        unsafe { Fields::new(start).translate(to, link, sums.addresses as u64) };
+        if settings::trace() {
+            // Nobody else asks what it has become.
+            self.tuple = *to;
+        }
         Ok(())
     }
 
@@ -39,29 +58,15 @@ impl<A: Parse> Packet<A> {
         Ok(())
     }
 
-    /// Writes ports, or a ping's id, and the checksum over them and the addresses, which change by a sum.
+    /// Writes ports, or a ping's id, and the checksum over them and the addresses.
     #[inline(always)]
-    fn rewrite_transport(&mut self, to: &Tuple<A>, addresses: u64) -> Result<(), Reason> {
-        // ICMP for IPv4 alone has no addresses in its sum.
-        let addresses = if self.tuple.protocol == ICMP { 0 } else { addresses };
+    fn rewrite_transport(&mut self, to: &Tuple<A>, mut sums: Sums) -> Result<(), Reason> {
+        if self.tuple.protocol == ICMP {
+            // ICMP for IPv4 alone has no addresses in its sum.
+            sums.addresses = 0;
+        }
         let place = self.transport() + checksum_offset(self.tuple.protocol);
-        let udp = self.tuple.protocol == UDP;
-        let old: u16 = read(self.skb, place)?;
-        let check = if udp && old == 0 {
-            // No checksum (S94).
-            0
-        } else if self.is_completed_later(place, old)? {
-            // So far it is the sum of the addresses alone.
-            checksum::fold(old as u64 + addresses)
-        } else {
-            if A::CHECKSUM.is_some() {
-                // Changes of the header and of its own checksum cancel out in a sum that the device made over the whole
-                // packet. The transport's checksum changes by addresses that stand elsewhere.
-                self.update_sum(!checksum::fold(addresses) as u64);
-            }
-            let change = addresses + self.tuple.change_of_ports(to);
-            if udp { checksum::update_udp(old, change) } else { checksum::update(old, change) }
-        };
+        let check = self.renewed(place, to, sums, checksum::NONE)?;
         *self.writable(place)? = check;
         if self.kind == Kind::Echo {
             // One of the two is zero.
@@ -72,17 +77,41 @@ impl<A: Parse> Packet<A> {
         Ok(())
     }
 
+    /// What the transport's checksum, which stands at `place`, becomes. What a device summed up is told of all changes; `also`:
+    /// those of the header that are neither addresses nor ports.
+    #[inline(always)]
+    fn renewed(&self, place: usize, to: &Tuple<A>, sums: Sums, also: u64) -> Result<u16, Reason> {
+        let udp = self.tuple.protocol == UDP;
+        let addresses = sums.addresses as u64;
+        let old: u16 = read(self.skb, place)?;
+        if udp && old == 0 {
+            // No checksum (S94).
+            return Ok(0);
+        }
+        if self.is_completed_later(place, old, sums)? {
+            // So far it is the sum of the addresses alone.
+            return Ok(checksum::fold(old as u64 + addresses));
+        }
+        if A::CHECKSUM.is_none() {
+            // The transport's checksum changes by addresses that stand elsewhere. Changes of a header that has a checksum of
+            // its own cancel out.
+            self.update_sum(!sums.addresses as u64 + also);
+        }
+        let change = addresses + self.tuple.change_of_ports(to);
+        Ok(if udp { checksum::update_udp(old, change) } else { checksum::update(old, change) })
+    }
+
     /// Whether the device that the packet leaves by completes the checksum at `place` (CHECKSUM_PARTIAL). What it cuts into
     /// segments always is.
     #[inline(always)]
-    fn is_completed_later(&self, place: usize, check: u16) -> Result<bool, Reason> {
+    fn is_completed_later(&self, place: usize, check: u16, sums: Sums) -> Result<bool, Reason> {
         // SAFETY: the kernel's context; the helper checks bounds.
         unsafe {
             if (*self.skb).gso_size != 0 {
                 return Ok(true);
             }
             // The kernel is asked only about what looks like one.
-            if check != self.pseudo_sum()? {
+            if check != sums.pseudo_sum(self.segment()?) {
                 return Ok(false);
             }
             bpf_l4_csum_replace(self.skb, place as u32, 0, 1, 2);
@@ -90,14 +119,13 @@ impl<A: Parse> Packet<A> {
         Ok(read::<u16>(self.skb, place)? == check)
     }
 
-    /// The sum of the pseudo header.
+    /// Bytes from the transport header on.
     #[inline(always)]
-    fn pseudo_sum(&self) -> Result<u16, Reason> {
+    fn segment(&self) -> Result<u16, Reason> {
         let (offset, counted) = A::LENGTH;
         let total = u16::from_be(read(self.skb, ETHERNET + offset)?) as usize;
         // Both count from the beginning of the IP header.
-        let length = total + A::HEADER - counted + ETHERNET - self.transport();
-        Ok(self.tuple.pseudo_sum(length as u16))
+        Ok((total + A::HEADER - counted + ETHERNET - self.transport()) as u16)
     }
 
     /// Changes the sum that the device made over the whole packet, if it did.
@@ -136,22 +164,18 @@ impl<A: Parse> Packet<A> {
 
     /// Writes the link addresses.
     #[inline(always)]
-    pub fn link(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        if relink(self.skb, source, destination) { Ok(()) } else { Err(Reason::Malformed) }
+    pub fn link(&mut self, link: Link) -> Result<(), Reason> {
+        if relink(self.skb, link) { Ok(()) } else { Err(Reason::Malformed) }
     }
 
     /// One hop: counts the time to live down and writes the link addresses. The caller has checked the time to live.
     #[inline(always)]
-    pub fn hop(&mut self, source: [u8; 6], destination: [u8; 6]) -> Result<(), Reason> {
-        self.link(source, destination)?;
-        *self.writable(ETHERNET + A::TTL)? = self.ttl.wrapping_sub(1);
-        if let Some(offset) = A::CHECKSUM {
-            // One less in the high byte of a word.
-            let check = self.writable::<u16>(ETHERNET + offset)?;
-            *check = checksum::update(*check, u16::to_be(0xfeff) as u64);
-        } else {
-            // In the low byte.
-            self.update_sum(u16::to_be(0xfffe) as u64);
+    pub fn hop(&mut self, link: Link) -> Result<(), Reason> {
+        let start = reach(self.skb, 0, Fields::<A>::TRANSPORT).ok_or(Reason::RewriteFailed)?;
+        // SAFETY: bounds checked by `reach`.
+        unsafe { Fields::<A>::new(start) }.hop(link, checksum::NONE);
+        if A::CHECKSUM.is_none() {
+            self.update_sum(A::HOP);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::{
     bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
 };
-use fairway_common::conntrack::{Entry, Hop, Tuple, flags, hop, observe, tcp, tick};
+use fairway_common::conntrack::{Entry, Hop, Sums, Tuple, flags, hop, observe, tcp, tick};
 use fairway_common::service::{FrontendKey, backend_flags};
 use fairway_common::{Reason, TCP, UDP, limits};
 
@@ -164,6 +164,8 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         return Err(Reason::NoRoute);
     }
     pending.key = pending.to.reversed();
+    // Ports, which may change yet, are not in them.
+    let sums = add_up(&packet.tuple, &pending.to);
     pending.entry = Entry {
         to: packet.tuple.reversed(),
         last_seen: now(),
@@ -171,17 +173,27 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         service: packet.service,
         backend,
         hop: Hop::default(),
+        sums: sums.back(),
         rest: Default::default(),
     };
     claim(packet, pending)?;
     pending.to.source_port = pending.key.destination_port;
     pending.entry.to = pending.to;
+    pending.entry.sums = sums;
     pending.entry.flags = observe(packet.tuple.protocol, packet.tcp_flags);
     if put(&packet.tuple, &pending.entry, 0).is_err() {
         let _ = A::conntrack().remove(&pending.key);
         return Err(Reason::ConntrackFull);
     }
     Ok(())
+}
+
+/// The sums of both directions of a connection.
+///
+/// A function of its own: there is no stack to spare.
+#[inline(never)]
+fn add_up<A: Ip>(from: &Tuple<A>, to: &Tuple<A>) -> Sums {
+    from.sums(to)
 }
 
 /// Notes where a connection goes whose packets stay as they are: `pending.to`, by `pending.entry.hop`.

@@ -9,6 +9,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use fairway_common::Reason;
 use fairway_common::conntrack::{Hop, Tuple, hop};
+use fairway_common::link::Link;
 use fairway_common::pod::{Pod, place};
 
 use crate::ip::Ip;
@@ -49,8 +50,7 @@ pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod, learnt: Option<&mut 
         mtu: u16::MAX,
         kind: if pod.flags & Pod::SHAPED == 0 { hop::PEER } else { hop::OUT },
         pad: 0,
-        source: pod.node_mac,
-        destination: pod.pod_mac,
+        link: pod.link,
     };
     leave(packet, &way)?;
     if let Some(learnt) = learnt {
@@ -59,20 +59,23 @@ pub fn to_peer<A: Parse>(packet: &mut Packet<A>, pod: &Pod, learnt: Option<&mut 
     Ok(())
 }
 
-/// Sends a translated packet where the last one of its connection went, if that is known and it fits.
+/// Whether a packet can go where the last one of its connection went.
 #[inline(always)]
-pub fn again<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<bool, Reason> {
-    if way.kind == hop::NONE || packet.ttl <= 1 || packet.longest() > way.mtu {
-        return Ok(false);
-    }
-    leave(packet, way)?;
-    Ok(true)
+pub fn fits<A: Parse>(packet: &Packet<A>, way: &Hop) -> bool {
+    way.kind != hop::NONE && packet.ttl > 1 && packet.longest() <= way.mtu
 }
 
 /// One hop.
 #[inline(always)]
 pub fn leave<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<(), Reason> {
-    packet.hop(way.source, way.destination)?;
+    packet.hop(way.link)?;
+    take(packet, way);
+    Ok(())
+}
+
+/// Sends a packet, whose link addresses are those of its next hop, on its way.
+#[inline(always)]
+pub fn take<A: Parse>(packet: &mut Packet<A>, way: &Hop) {
     // SAFETY: no pointers.
     packet.verdict = unsafe {
         match way.kind {
@@ -80,13 +83,12 @@ pub fn leave<A: Parse>(packet: &mut Packet<A>, way: &Hop) -> Result<(), Reason> 
             _ => bpf_redirect(way.ifindex, 0),
         }
     } as i32;
-    Ok(())
 }
 
 /// Hands the packet to a pod from a device's egress.
 #[inline(always)]
 pub fn to_pod<A: Parse>(packet: &mut Packet<A>, pod: &Pod) -> Result<(), Reason> {
-    packet.link(pod.node_mac, pod.pod_mac)?;
+    packet.link(pod.link)?;
     // SAFETY: no pointers.
     packet.verdict = unsafe { bpf_redirect(pod.ifindex, 0) } as i32;
     Ok(())
@@ -149,8 +151,7 @@ pub fn way(fib: &Fib) -> Hop {
         mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
         kind: hop::OUT,
         pad: 0,
-        source: fib.smac,
-        destination: fib.dmac,
+        link: Link::new(fib.smac, fib.dmac),
     }
 }
 
@@ -199,7 +200,7 @@ fn route<A: Parse>(packet: &mut Packet<A>, own: bool, learnt: Option<&mut Hop>) 
     if result != BPF_FIB_LKUP_RET_NO_NEIGH as i64 {
         return Err(Reason::NoRoute);
     }
-    packet.hop([0; 6], [0; 6])?;
+    packet.hop(Link::default())?;
     // SAFETY: no parameters: the kernel looks the next hop up and resolves it.
     packet.verdict = unsafe { bpf_redirect_neigh(fib.ifindex, core::ptr::null_mut(), 0, 0) } as i32;
     Ok(())

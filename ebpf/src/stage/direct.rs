@@ -5,6 +5,7 @@ use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bp
 use aya_ebpf::helpers::bpf_redirect_neigh;
 use fairway_common::Reason;
 use fairway_common::conntrack::{Entry, Hop, Tuple, flags, tcp};
+use fairway_common::link::Link;
 use fairway_common::service::{Frontend, backend_flags};
 
 use crate::packet::{self, Kind, Packet, Parse};
@@ -54,8 +55,8 @@ pub fn begin<A: Parse>(packet: &mut Packet<A>, choice: &Choice<A>) -> Result<boo
 /// A packet of a known connection.
 #[inline(always)]
 pub fn follow<A: Parse>(packet: &mut Packet<A>, entry: &mut Entry<A>) -> Result<(), Reason> {
-    if deliver::again(packet, &entry.hop)? {
-        return Ok(());
+    if deliver::fits(packet, &entry.hop) {
+        return deliver::leave(packet, &entry.hop);
     }
     if packet.ttl <= 1 {
         return Err(Reason::TtlExceeded);
@@ -87,7 +88,7 @@ fn send<A: Parse>(packet: &mut Packet<A>, to: &Tuple<A>, learnt: &mut Hop) -> Re
         deliver::leave(packet, learnt)?;
         return Ok(true);
     }
-    packet.hop([0; 6], [0; 6])?;
+    packet.hop(Link::default())?;
     // SAFETY: zero is a valid value of every field; the structure lives on this stack, its size is given.
     packet.verdict = unsafe {
         let mut neighbour: Neighbour = core::mem::zeroed();

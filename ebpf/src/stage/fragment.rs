@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use fairway_common::Reason;
-use fairway_common::conntrack::{Entry, Hop};
+use fairway_common::conntrack::{Entry, Hop, Sums};
 use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 
 use crate::maps::{HELD, HOLDING};
@@ -27,6 +27,7 @@ pub fn remember<A: Parse>(packet: &Packet<A>) {
         service: packet.service,
         backend: 0,
         hop: Hop::default(),
+        sums: Sums::default(),
         rest: Default::default(),
     };
     let _ = A::fragments().insert(&name, &entry, 0);

@@ -6,6 +6,7 @@
 use aya_ebpf::bindings::{__sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX};
 use aya_ebpf::helpers::{bpf_redirect, bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key};
 use aya_ebpf::maps::lpm_trie;
+use fairway_common::link::Link;
 use fairway_common::network::{Network, SENDER_MAC, TUNNEL_MAC};
 use fairway_common::{Reason, UDP, V4, V6, ranges};
 
@@ -28,6 +29,8 @@ struct Key {
     label: u32,
 }
 
+/// The link addresses in tunnels: the same ones everywhere.
+const LINK: Link = Link::new(SENDER_MAC, TUNNEL_MAC);
 /// Time to live of the packets around.
 const TTL: u8 = 64;
 
@@ -96,9 +99,9 @@ pub fn enter<A: Parse>(packet: &mut Packet<A>, network: &Network, own: bool) -> 
         return Err(Reason::TooBig);
     }
     if own {
-        packet.link(SENDER_MAC, TUNNEL_MAC)?;
+        packet.link(LINK)?;
     } else {
-        packet.hop(SENDER_MAC, TUNNEL_MAC)?;
+        packet.hop(LINK)?;
     }
     if !address(packet.skb, network) {
         return Err(Reason::RewriteFailed);
@@ -141,7 +144,7 @@ fn seal_to<A: Parse>(skb: *mut __sk_buff) -> i32 {
         None => None,
     };
     match network {
-        Some(network) if packet::relink(skb, SENDER_MAC, TUNNEL_MAC) && address(skb, network) => PASS,
+        Some(network) if packet::relink(skb, LINK) && address(skb, network) => PASS,
         _ => DROP,
     }
 }

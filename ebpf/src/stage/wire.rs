@@ -33,7 +33,7 @@ pub fn find<A: Plain>(frame: &Frame<A>, transport: Transport) -> Option<&'static
     let way = &entry.hop;
     let back = way.kind == hop::OUT && way.ifindex == frame::ifindex(frame.ctx) && frame.length <= way.mtu;
     // The device's own address is the one that the packet will leave with.
-    if back && frame.is_for(way.source) { Some(entry) } else { None }
+    if back && frame.is_for(way.link.source()) { Some(entry) } else { None }
 }
 
 /// The first packet of a tick: looks up the way of a direction, and notes it if it leads back out of the device. If not, nothing

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use fairway_common::conntrack::{Hop, flags, observe, tcp};
+use fairway_common::conntrack::{Hop, Sums, flags, observe, tcp};
 use fairway_common::{TCP, V4, family};
 
 use super::super::pairs::connections;
@@ -31,6 +31,7 @@ fn connection(protocol: u8, port: u16, backend: u32, marks: [u32; 2], seen: u32)
         service: 7,
         backend,
         hop: Hop::default(),
+        sums: Sums::default(),
         rest: Default::default(),
     };
     [(key, entry(to, marks[0])), (to.reversed(), entry(key.reversed(), flags::REPLY | marks[1]))]
