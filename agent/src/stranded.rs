@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fairway_datapath::{Socket, Tracker};
+use fairway_datapath::{Error, Socket, Tracker};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -17,10 +19,13 @@ use crate::config::SocketLb;
 use crate::netlink::namespace;
 use crate::netlink::sockets::{self, UdpSocket};
 use crate::node::Shared;
+use crate::reconcile::BackendKey;
 use crate::sync::{Origin, chain};
 
 /// Changes in this time are looked at together.
 const BURST: Duration = Duration::from_millis(500);
+/// How many times as long as a look it is until the next one.
+const REST: u32 = 20;
 /// How long a socket is looked for: it may have been about to connect when its backend went.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -50,18 +55,85 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         return;
     }
     let mut state = shared.state.subscribe();
-    let mut known = Known::default();
+    let (mut known, mut left, mut tracker) = (Known::default(), Left::default(), None);
+    let mut began = Instant::now();
     loop {
+        let latest = state.borrow_and_update().clone();
         // Until a state is there, nobody knows what is gone.
-        if state.borrow_and_update().origin != Origin::Kernel {
-            look(&shared, &mut known).await;
+        if latest.origin != Origin::Kernel {
+            began = Instant::now();
+            left.note(&latest.backend_ids);
+            look(&shared, &mut tracker, &mut known, &mut left).await;
         }
+        let rest = BURST.max(began.elapsed() * REST);
         tokio::select! {
             changed = state.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(PATIENCE), if known.expects_more() => {}
+            () = tokio::time::sleep(PATIENCE), if known.expects_more() || left.expects_more() => {}
             () = stop.cancelled() => return,
         }
-        tokio::time::sleep(BURST).await;
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// Backends that runs named once, and do not any more.
+#[derive(Default)]
+struct Left {
+    /// All that runs named when it was last looked.
+    used: OrdMap<BackendKey, u32>,
+    /// Those that may still answer, and the ids that they had.
+    leaving: HashMap<BackendKey, u32>,
+    /// Those that are gone, and since when.
+    gone: HashMap<BackendKey, Instant>,
+    /// Sockets of backends that went before this agent came were looked for.
+    begun: bool,
+}
+
+impl Left {
+    /// Notes what is different in what runs name.
+    fn note(&mut self, used: &OrdMap<BackendKey, u32>) {
+        for item in self.used.diff(used) {
+            match item {
+                DiffItem::Remove(key, id) => drop(self.leaving.insert(*key, *id)),
+                DiffItem::Add(key, _) | DiffItem::Update { new: (key, _), .. } => {
+                    self.leaving.remove(key);
+                    self.gone.remove(key);
+                }
+            }
+        }
+        self.used = used.clone();
+    }
+
+    /// Notes which of them are gone by now; returns those that went lately.
+    fn take(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(u32, &BackendKey) -> bool,
+    ) -> HashSet<(u32, SocketAddr)> {
+        let gone = self.leaving.extract_if(|key, id| is_gone(*id, key));
+        self.gone.extend(gone.map(|(key, _)| (key, now)));
+        self.gone.retain(|_, since| now - *since <= 2 * PATIENCE);
+        self.gone
+            .keys()
+            .map(|(service, address, port)| (*service, SocketAddr::new(*address, *port)))
+            .collect()
+    }
+
+    fn expects_more(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Looks for sockets whose backend is gone: at first for all, then for those of backends that went lately.
+    fn stranded(&mut self, tracker: &Tracker) -> Result<Vec<Socket>, Error> {
+        let is_gone = |id, (service, address, port): &BackendKey| {
+            tracker.is_gone(id, *service, SocketAddr::new(*address, *port))
+        };
+        let gone = self.take(Instant::now(), is_gone);
+        if !self.begun {
+            let stranded = tracker.stranded_sockets()?;
+            self.begun = true;
+            return Ok(stranded);
+        }
+        if gone.is_empty() { Ok(Vec::new()) } else { tracker.sockets_of(&gone) }
     }
 }
 
@@ -84,13 +156,24 @@ impl Known {
     }
 }
 
-async fn look(shared: &Shared, known: &mut Known) {
+async fn look(shared: &Shared, tracker: &mut Option<Tracker>, known: &mut Known, left: &mut Left) {
     let pins = shared.config.bpf_root.clone();
-    let found = tokio::task::spawn_blocking(move || Tracker::open(&pins)?.stranded_sockets()).await;
-    let stranded: Vec<Socket> = match found {
-        Ok(Ok(stranded)) => stranded,
-        Ok(Err(error)) => return debug!("sockets whose backend is gone: {}", chain(&error)),
-        Err(_) => return,
+    let (taken, mut asked) = (tracker.take(), std::mem::take(left));
+    let found = tokio::task::spawn_blocking(move || {
+        let found = taken.map_or_else(|| Tracker::open(&pins), Ok).and_then(|tracker| {
+            let stranded = asked.stranded(&tracker)?;
+            Ok((tracker, stranded))
+        });
+        (asked, found)
+    });
+    let Ok((asked, found)) = found.await else { return };
+    *left = asked;
+    let stranded = match found {
+        Ok((opened, stranded)) => {
+            *tracker = Some(opened);
+            stranded
+        }
+        Err(error) => return debug!("sockets whose backend is gone: {}", chain(&error)),
     };
     let stranded = Arc::new(known.fresh(&stranded, Instant::now()));
     if stranded.is_empty() {
@@ -137,6 +220,24 @@ mod tests {
         let chosen = chosen(open.clone(), &stranded);
         // Cookie 2 was connected to the pod itself.
         assert_eq!(chosen, [open[0], open[3]]);
+    }
+
+    // S57, S61
+    #[test]
+    fn sockets_are_looked_for_when_their_backend_is_gone_and_not_while_it_still_answers() {
+        let [stays, goes, returns]: [BackendKey; 3] = [7, 8, 9].map(|last| (1, [10, 0, 0, last].into(), 53));
+        let place = |key: BackendKey| (key.0, SocketAddr::new(key.1, key.2));
+        let mut left = Left::default();
+        let start = Instant::now();
+        left.note(&OrdMap::from_iter([(stays, 1_u32), (goes, 2), (returns, 3)]));
+        assert!(left.take(start, |_, _| true).is_empty());
+        left.note(&OrdMap::from_iter([(stays, 1_u32)]));
+        assert!(left.take(start, |_, _| false).is_empty() && !left.expects_more());
+        let gone = left.take(start, |id, key| (id, *key) == (2, goes));
+        assert_eq!(gone, HashSet::from([place(goes)]));
+        left.note(&OrdMap::from_iter([(stays, 1_u32), (returns, 4)]));
+        assert_eq!(left.take(start + PATIENCE, |_, _| true), HashSet::from([place(goes)]));
+        assert!(left.take(start + 3 * PATIENCE, |_, _| true).is_empty() && !left.expects_more());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod pairs;
+mod peers;
 mod sweep;
 mod timeouts;
 mod tracker;
@@ -15,8 +16,9 @@ use fairway_common::conntrack::tick;
 
 pub use affinity::{Affinity, Client};
 pub(crate) use pairs::Keyed;
+pub use peers::Socket;
 pub use timeouts::Timeouts;
-pub use tracker::{Collected, ConnectionKey, Socket, Tracker};
+pub use tracker::{Collected, ConnectionKey, Tracker};
 
 /// Now, on the clock of connection tracking.
 fn now() -> u32 {

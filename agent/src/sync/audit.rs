@@ -3,23 +3,26 @@
 //! Reading large tables takes a while, and syncs go on meanwhile: what was read before one is read again.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fairway_datapath::table::{Image, Tables};
+use nix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
 /// How often the tables are compared.
 const EVERY: Duration = Duration::from_secs(10);
-/// How many times as long as a comparison it is until the next one: large tables are compared less often.
-const REST: u32 = 50;
+/// How many times the CPU time of reading it is until the next comparison: large tables are compared less often, and an
+/// agent to which nothing happens takes less than a thousandth of a CPU.
+const REST: u32 = 2_000;
 /// So often syncs may come in between before one waits.
 const PATIENCE: u32 = 3;
 
 /// The next comparison, or the one that has begun.
 pub(super) struct Audit<E> {
     at: tokio::time::Instant,
-    reading: Option<JoinHandle<Result<Image, E>>>,
-    began: Instant,
+    reading: Option<JoinHandle<(Result<Image, E>, Duration)>>,
+    /// CPU time that the last reading took.
+    cost: Duration,
     /// A sync has changed the tables since they began to be read.
     stale: bool,
     /// How often that was so.
@@ -29,7 +32,7 @@ pub(super) struct Audit<E> {
 impl<E: Send + 'static> Audit<E> {
     pub(super) fn new() -> Self {
         let at = tokio::time::Instant::now() + EVERY;
-        Self { at, reading: None, began: Instant::now(), stale: false, late: 0 }
+        Self { at, reading: None, cost: Duration::ZERO, stale: false, late: 0 }
     }
 
     /// Waits for what there is to do: none: begin; else what was read.
@@ -41,21 +44,26 @@ impl<E: Send + 'static> Audit<E> {
             };
             let read = reading.await;
             self.reading = None;
-            match read {
-                Ok(image) if !self.stale => return Some(image),
-                _ => {
-                    self.late += 1;
-                    self.rest();
+            if let Ok((image, cost)) = read {
+                self.cost = cost;
+                if !self.stale {
+                    return Some(image);
                 }
             }
+            self.late += 1;
+            self.rest();
         }
     }
 
     /// Begins to read.
     pub(super) fn begin<T: Tables<Error = E> + Send + 'static>(&mut self, tables: Option<Arc<Mutex<T>>>) {
         let Some(tables) = tables else { return self.rest() };
-        (self.began, self.stale) = (Instant::now(), false);
-        self.reading = Some(tokio::task::spawn_blocking(move || T::image_apart(&tables)));
+        self.stale = false;
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let start = cpu();
+            let image = T::image_apart(&tables);
+            (image, cpu().saturating_sub(start))
+        }));
     }
 
     /// A sync changes the tables.
@@ -75,8 +83,13 @@ impl<E: Send + 'static> Audit<E> {
     }
 
     fn rest(&mut self) {
-        self.at = tokio::time::Instant::now() + EVERY.max(self.began.elapsed() * REST);
+        self.at = tokio::time::Instant::now() + EVERY.max(self.cost * REST);
     }
+}
+
+/// What the calling thread has taken so far. Unlike the time that passes it does not grow with what others do.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The tables of connections by their pins, apart from the data path and its lock.
 
-use std::collections::HashMap as Map;
+use std::collections::{HashMap as Map, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -9,9 +9,9 @@ use aya::maps::{Array, HashMap, MapData};
 use fairway_common::affinity::{Choice, Key};
 use fairway_common::conntrack::Tuple;
 use fairway_common::service::{Backend, Frontend, FrontendKey, backend_flags};
-use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{V4, V6, family};
 
+use super::peers::{Socket, Translated, socket};
 use super::sweep::{Over, Why, over};
 use super::{Affinity, Timeouts, affinity, now, pairs, ticks};
 use crate::load::map_directory;
@@ -47,17 +47,6 @@ pub struct Collected {
     pub overflow: usize,
     /// The share of the fuller table that was in use, from 0 to 1.
     pub fill: f64,
-}
-
-/// A socket whose peer was translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Socket {
-    /// Its cookie.
-    pub cookie: u64,
-    /// Where it sends.
-    pub backend: SocketAddr,
-    /// The Service port's id.
-    pub service: u32,
 }
 
 /// The tables of connections, affinity and translated sockets.
@@ -196,7 +185,11 @@ impl Tracker {
 
     /// Removes affinity that nobody needs; what is used meanwhile stays. Returns how many entries.
     pub fn collect_affinity(&mut self) -> Result<usize, Error> {
-        let (entries, services) = (self.affinity_entries()?, self.affinity_of_services()?);
+        let entries = self.affinity_entries()?;
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let services = self.affinity_of_services()?;
         let usable = |key: &Key, backend| {
             let found = if affinity::is_v6(key) {
                 self.v6.address(backend, key.service)
@@ -219,6 +212,24 @@ impl Tracker {
         let mut sockets = self.v4.stranded()?;
         sockets.extend(self.v6.stranded()?);
         Ok(sockets)
+    }
+
+    /// Translated sockets that were given one of these backends: Service port's id, address and port.
+    pub fn sockets_of(&self, backends: &HashSet<(u32, SocketAddr)>) -> Result<Vec<Socket>, Error> {
+        let has = |v6| backends.iter().any(|(_, backend)| backend.is_ipv6() == v6);
+        let mut sockets = if has(false) { self.v4.sockets()? } else { Vec::new() };
+        sockets.extend(if has(true) { self.v6.sockets()? } else { Vec::new() });
+        sockets.retain(|socket| backends.contains(&(socket.service, socket.backend)));
+        Ok(sockets)
+    }
+
+    /// Whether an id that once stood for a backend of a Service port does not any more.
+    pub fn is_gone(&self, id: u32, service: u32, backend: SocketAddr) -> bool {
+        let found = match backend {
+            SocketAddr::V4(_) => self.v4.address(id, service),
+            SocketAddr::V6(_) => self.v6.address(id, service),
+        };
+        found != Some(backend)
     }
 }
 
@@ -339,9 +350,16 @@ impl<A: Address> Half<A> {
         Ok(())
     }
 
+    fn peers(&self) -> Result<Vec<Translated<A>>, Error> {
+        raw::read_all(self.peers.as_fd()).map_err(Error::io("read map", A::PEERS))
+    }
+
+    fn sockets(&self) -> Result<Vec<Socket>, Error> {
+        Ok(self.peers()?.iter().map(socket).collect())
+    }
+
     fn stranded(&self) -> Result<Vec<Socket>, Error> {
-        let peers: Vec<(PeerKey<A>, Peer<A>)> =
-            raw::read_all(self.peers.as_fd()).map_err(Error::io("read map", A::PEERS))?;
+        let peers = self.peers()?;
         if peers.is_empty() {
             return Ok(Vec::new());
         }
@@ -349,19 +367,13 @@ impl<A: Address> Half<A> {
         let backends =
             raw::read_while(self.backends_fd.as_fd(), used).map_err(Error::io("read map", A::NAMES[1]))?;
         let place = |address: A, port: u16, service: u32| (address.to_wide(), port, service);
-        let there: std::collections::HashSet<_> = backends
+        let there: HashSet<_> = backends
             .iter()
             .filter(|(_, backend)| backend.flags & backend_flags::GONE == 0)
             .map(|(_, backend)| place(backend.address, backend.port, backend.service))
             .collect();
-        let stranded = |(key, peer): &&(PeerKey<A>, Peer<A>)| {
-            !there.contains(&place(key.address, key.port, peer.service))
-        };
-        let socket = |(key, peer): &(PeerKey<A>, Peer<A>)| Socket {
-            cookie: u64::from(key.cookie[1]) << 32 | u64::from(key.cookie[0]),
-            backend: SocketAddr::new(key.address.to_ip(), u16::from_be(key.port)),
-            service: peer.service,
-        };
+        let stranded =
+            |(key, peer): &&Translated<A>| !there.contains(&place(key.address, key.port, peer.service));
         Ok(peers.iter().filter(stranded).map(socket).collect())
     }
 }
