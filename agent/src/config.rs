@@ -46,6 +46,8 @@ pub enum Forwarding {
     Snat,
     /// As they are, over the link that nodes share: the other node answers.
     DsrL2,
+    /// The same in a header of their own (IP in IP), to nodes wherever they are.
+    DsrIpip,
 }
 
 /// How packets reach other nodes' pods.

@@ -14,7 +14,7 @@ mod wire;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fairway_datapath::{Datapath, TunnelDevice};
+use fairway_datapath::{Datapath, Direct, TunnelDevice};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -209,7 +209,11 @@ async fn open(
         masquerade_all: config.masquerade_all,
         masquerade: config.masquerade,
         tunnel,
-        direct: config.forwarding == Forwarding::DsrL2,
+        direct: match config.forwarding {
+            Forwarding::Snat => Direct::Off,
+            Forwarding::DsrL2 => Direct::Link,
+            Forwarding::DsrIpip => Direct::Enclosed,
+        },
         xdp: config.xdp != Xdp::Off,
         trace: false,
     };

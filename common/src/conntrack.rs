@@ -113,6 +113,8 @@ pub struct Entry<A: Family> {
     pub hop: Hop,
     /// For the checksums.
     pub sums: Sums,
+    /// The node that took it in a header of its own (IP in IP), as long as `hop` holds; unspecified: it had none.
+    pub far: A,
     /// Zero.
     pub rest: A::Rest,
 }

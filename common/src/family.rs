@@ -17,27 +17,39 @@ pub trait Family: Copy + Eq + core::fmt::Debug + Send + Sync + 'static {
 
     /// The address as 16 bytes: IPv4 fills the first four, the rest is zero.
     fn to_wide(self) -> V6;
+    /// The address of this family that 16 bytes hold.
+    fn from_wide(wide: V6) -> Self;
 }
 
 impl Family for V4 {
     const VERSION: u8 = 4;
     const UNSPECIFIED: Self = [0];
-    type Rest = [u32; 2];
+    type Rest = [u32; 1];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {
         [self[0], 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn from_wide(wide: V6) -> Self {
+        [wide[0]]
     }
 }
 
 impl Family for V6 {
     const VERSION: u8 = 6;
     const UNSPECIFIED: Self = [0; 4];
-    type Rest = [u32; 6];
+    type Rest = [u32; 2];
 
     #[inline(always)]
     fn to_wide(self) -> V6 {
         self
+    }
+
+    #[inline(always)]
+    fn from_wide(wide: V6) -> Self {
+        wide
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{V6, shared};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Network {
-    /// The node whose tunnel leads there; IPv4 fills the first word.
+    /// The node whose tunnel leads there, or that takes packets in a header of their own; IPv4 fills the first word.
     pub tunnel: V6,
     /// 4 or 6, the family of `tunnel`; 0: no tunnel, the kernel's routes lead there.
     pub family: u8,

@@ -98,7 +98,7 @@ reasons! {
     27 ConntrackOverflow "conntrack-overflow" Forward "conntrack is full: the new connection was recorded where the oldest makes room" "fairway conntrack top";
     28 Masqueraded "masqueraded" Forward "a pod's new connection to the world got the node's address" "";
     29 ForeignTunnel "foreign-tunnel" Drop "a tunnel packet came from no known node, with another network's number, or out of a pod" "is the sender a Node of this cluster? do all nodes have the same vxlan-id?";
-    30 Accelerated "accelerated" Forward "a packet of a known connection was translated and sent back at the device's driver (XDP)" "";
+    30 Accelerated "accelerated" Forward "a packet was sent back at the device's driver (XDP): of a known connection, or a SYN that goes to another node as it is" "";
     31 Direct "direct" Forward "a packet went to the backend's node as it was: that node answers the client" "";
 }
 

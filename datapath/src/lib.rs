@@ -53,12 +53,24 @@ pub struct Options {
     pub masquerade: (bool, bool),
     /// Tunnels to other nodes; none: packets to their pods are routed as they are.
     pub tunnel: Option<TunnelDevice>,
-    /// Packets from outside to other nodes' backends go there as they are, where [`table::Frontend`]s allow it.
-    pub direct: bool,
+    /// How packets from outside go to other nodes' backends, where [`table::Frontend`]s allow it.
+    pub direct: Direct,
     /// Load the program for network devices' drivers, see [`Datapath::attach_wire`].
     pub xdp: bool,
     /// Write an event at each decision.
     pub trace: bool,
+}
+
+/// Whether packets from outside go to other nodes' backends as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direct {
+    /// No: they are translated.
+    #[default]
+    Off,
+    /// To nodes that are next on the way.
+    Link,
+    /// In a header of their own (IP in IP), to the nodes that [`Network::tunnel`] names.
+    Enclosed,
 }
 
 /// Where a device runs an XDP program.
@@ -97,7 +109,8 @@ pub struct TunnelDevice {
 pub struct Network {
     /// The addresses.
     pub range: IpNet,
-    /// The tunnel that leads there; none: the kernel's routes lead there.
+    /// The tunnel that leads there, or the node that has it where packets are [`Direct::Enclosed`]; none: the kernel's
+    /// routes lead there.
     pub tunnel: Option<Tunnel>,
     /// It is the address of a node, not a range of its pods.
     pub node: bool,

@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 use fairway_common::{V4, V6, family, limits};
 use ipnet::IpNet;
 
-use crate::{Error, Options};
+use crate::{Direct, Error, Options};
 
 /// The kernel programs, as compiled.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fairway.bpf.o"));
@@ -88,6 +88,11 @@ impl Programs {
         let trace = u32::from(options.trace);
         let masquerade_all = u32::from(options.masquerade_all);
         let masquerade = u32::from(options.masquerade.0) | u32::from(options.masquerade.1) << 1;
+        let direct = match options.direct {
+            Direct::Off => 0u32,
+            Direct::Link => 1,
+            Direct::Enclosed => 2,
+        };
         let tunnel = options.tunnel.map_or([0; 3], |it| [it.ifindex, it.id, u32::from(it.port)]);
         let (services_v4, services_v6) =
             addresses(&options.service_ranges.iter().map(IpNet::network).collect::<Vec<_>>());
@@ -110,7 +115,7 @@ impl Programs {
             .override_global("TUNNEL_ID", &tunnel[1], true)
             .override_global("TUNNEL_PORT", &tunnel[2], true)
             .override_global("HOST_NETNS", &host_netns, true)
-            .override_global("DIRECT", &u32::from(options.direct), true)
+            .override_global("DIRECT", &direct, true)
             .override_global("TRACE", &trace, true)
             .load(OBJECT)
             .map_err(load_error)?;

@@ -4,13 +4,14 @@
 //! behind. The fields of a header stand at fixed places then, and a bounds check costs nothing.
 
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use fairway_common::checksum::{self, update, update_udp};
 use fairway_common::conntrack::{Hop, Tuple, tcp};
 use fairway_common::{TCP, UDP, V4, V6};
 
 use crate::fields::Fields;
 use crate::ip::{Ip, checksum_offset};
-use crate::packet::ETHERNET;
+use crate::packet::{ETHERNET, Parse};
 
 /// A frame of one family.
 pub struct Frame<A> {
@@ -40,7 +41,7 @@ impl Transport {
 }
 
 /// Where a family keeps what is read of its header.
-pub trait Plain: Ip {
+pub trait Plain: Parse {
     /// Protocol and length of a packet that has no options, is no fragment, and may go one hop further.
     fn plain(ctx: *mut xdp_md) -> Option<(u8, u16)>;
 }
@@ -185,5 +186,27 @@ impl<A: Plain> Frame<A> {
         // SAFETY: bounds checked by `reach`.
         unsafe { Fields::<A>::new(start) }.hop(hop.link, checksum::NONE);
         Some(())
+    }
+
+    /// One hop with a header in front: from this node to another one. None: there is no room, and nothing has happened.
+    ///
+    /// A function of its own, for its stack.
+    #[inline(never)]
+    pub fn enclose(&self, hop: &Hop, far: &A) -> Option<()> {
+        let mut header = [0u8; 40];
+        A::write_header(&mut header, A::node_address(), *far, A::ENCLOSED, self.length);
+        // SAFETY: the kernel's context; all pointers into the frame are made anew.
+        if unsafe { bpf_xdp_adjust_head(self.ctx, -(A::HEADER as i32)) } != 0 {
+            return None;
+        }
+        // Link addresses in front of the packet, which the header is written over.
+        let inside = reach(self.ctx, A::HEADER, Fields::<A>::TRANSPORT)?;
+        // SAFETY: bounds checked by `reach`.
+        unsafe { Fields::<A>::new(inside) }.hop(hop.link, checksum::NONE);
+        let kind: u16 = if A::VERSION == 4 { 0x0800 } else { 0x86dd };
+        write(self.ctx, 0, hop.link)?;
+        write(self.ctx, 12, kind.to_be())?;
+        // SAFETY: a header of either family is no longer.
+        write(self.ctx, ETHERNET, unsafe { header.as_ptr().cast::<A::Header>().read() })
     }
 }

@@ -23,6 +23,10 @@ pub trait Ip: Family {
     const ADDRESSES: usize;
     /// Where the length stands, and how many bytes of the header it counts.
     const LENGTH: (usize, usize);
+    /// Where the number of what follows the header stands.
+    const PROTOCOL: usize;
+    /// That number where another packet of the family follows (RFC 2003, RFC 2473).
+    const ENCLOSED: u8;
     /// Where the time to live stands.
     const TTL: usize;
     /// The protocol number of ICMP.
@@ -56,6 +60,8 @@ pub trait Ip: Family {
     fn pending() -> &'static PerCpuArray<Pending<Self>>;
     /// The packet that this CPU is at.
     fn parsed() -> &'static PerCpuArray<Parsed<Self>>;
+    /// The ways to other nodes' backends.
+    fn ways() -> &'static PerCpuArray<Entry<Self>>;
     /// Those that did not fit there.
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>>;
     /// What first fragments became.
@@ -90,6 +96,8 @@ impl Ip for V4 {
     const HEADER: usize = 20;
     const ADDRESSES: usize = 12;
     const LENGTH: (usize, usize) = (2, 20);
+    const PROTOCOL: usize = 9;
+    const ENCLOSED: u8 = 4;
     const TTL: usize = 8;
     const ICMP: u8 = ICMP;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
@@ -138,6 +146,10 @@ impl Ip for V4 {
     #[inline(always)]
     fn parsed() -> &'static PerCpuArray<Parsed<Self>> {
         &maps::PARSED4
+    }
+    #[inline(always)]
+    fn ways() -> &'static PerCpuArray<Entry<Self>> {
+        &maps::WAYS4
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {
@@ -208,6 +220,8 @@ impl Ip for V6 {
     const HEADER: usize = 40;
     const ADDRESSES: usize = 8;
     const LENGTH: (usize, usize) = (4, 0);
+    const PROTOCOL: usize = 6;
+    const ENCLOSED: u8 = 41;
     const TTL: usize = 7;
     const ICMP: u8 = ICMP6;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
@@ -256,6 +270,10 @@ impl Ip for V6 {
     #[inline(always)]
     fn parsed() -> &'static PerCpuArray<Parsed<Self>> {
         &maps::PARSED6
+    }
+    #[inline(always)]
+    fn ways() -> &'static PerCpuArray<Entry<Self>> {
+        &maps::WAYS6
     }
     #[inline(always)]
     fn overflow() -> &'static LruHashMap<Tuple<Self>, Entry<Self>> {

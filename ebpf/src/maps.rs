@@ -66,6 +66,14 @@ pub static PENDING6: PerCpuArray<Pending<V6>> = PerCpuArray::with_max_entries(1,
 pub static PARSED4: PerCpuArray<Parsed<V4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static PARSED6: PerCpuArray<Parsed<V6>> = PerCpuArray::with_max_entries(1, 0);
+/// The ways to other nodes' backends of connections of which nothing is noted, each at the place of its backend's id: `to`
+/// says which backend it is for. Of this CPU and these programs alone: not pinned.
+#[map]
+pub static WAYS4: PerCpuArray<Entry<V4>> = PerCpuArray::with_max_entries(WAYS, 0);
+#[map]
+pub static WAYS6: PerCpuArray<Entry<V6>> = PerCpuArray::with_max_entries(WAYS, 0);
+/// Places of ways.
+pub const WAYS: u32 = 256;
 /// Connections that found the table full: here the one that was silent longest makes room.
 #[map]
 pub static OVERFLOW4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::OVERFLOW, 0);

@@ -180,6 +180,22 @@ pub fn destination<A: Parse>(skb: *mut __sk_buff) -> Option<A> {
     read(skb, ETHERNET + A::ADDRESSES + size_of::<A>()).ok()
 }
 
+/// Who sends a packet in which nothing but another packet of its family is; none: something else is there.
+#[inline(always)]
+pub fn enclosing<A: Parse>(skb: *mut __sk_buff) -> Option<A> {
+    pull(skb, ETHERNET + A::HEADER + 1);
+    let protocol: u8 = read(skb, ETHERNET + A::PROTOCOL).ok()?;
+    if protocol != A::ENCLOSED {
+        return None;
+    }
+    let (outside, inside): (u8, u8) = (read(skb, ETHERNET).ok()?, read(skb, ETHERNET + A::HEADER).ok()?);
+    let plain = match A::VERSION {
+        4 => outside == 0x45 && u16::from_be(read(skb, ETHERNET + 6).ok()?) & 0x3fff == 0,
+        _ => true,
+    };
+    if plain && inside >> 4 == A::VERSION { read(skb, ETHERNET + A::ADDRESSES).ok() } else { None }
+}
+
 /// Writes the link addresses; false: it is too short.
 #[inline(always)]
 pub fn relink(skb: *mut __sk_buff, link: Link) -> bool {

@@ -51,7 +51,8 @@ static MASQUERADE: u32 = 0;
 /// The cookie of the node's own network namespace, the only one whose loopback addresses have NodePorts (S75); 0: none.
 #[unsafe(no_mangle)]
 static HOST_NETNS: u64 = 0;
-/// 1: packets from outside to other nodes' backends go there as they are, where the frontend allows it.
+/// Packets from outside to other nodes' backends go there as they are, where the frontend allows it: 1: to a node that is
+/// next on the way; 2: in a header of their own, to any node; 0: none do.
 #[unsafe(no_mangle)]
 static DIRECT: u32 = 0;
 /// 1: write an event at each decision.
@@ -96,6 +97,13 @@ pub fn masquerade_all() -> bool {
 pub fn direct() -> bool {
     // SAFETY: as above.
     unsafe { addr_of!(DIRECT).read_volatile() != 0 }
+}
+
+/// Whether they have a header of their own on the way.
+#[inline(always)]
+pub fn encloses() -> bool {
+    // SAFETY: as above.
+    unsafe { addr_of!(DIRECT).read_volatile() == 2 }
 }
 
 /// Whether events are written.

@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod conntrack;
 pub mod deliver;
 pub mod direct;
+pub mod enclosed;
 pub mod fragment;
 pub mod icmp;
 pub mod refuse;

@@ -183,7 +183,8 @@ fn forwarding(field: &Field<'_>) -> Result<Forwarding, Error> {
     match field.text().unwrap_or_default() {
         "snat" => Ok(Forwarding::Snat),
         "dsr-l2" => Ok(Forwarding::DsrL2),
-        other => Err(field.wrong(other, "snat or dsr-l2")),
+        "dsr-ipip" => Ok(Forwarding::DsrIpip),
+        other => Err(field.wrong(other, "snat, dsr-l2 or dsr-ipip")),
     }
 }
 

@@ -99,9 +99,10 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "forwarding",
         One,
-        "snat|dsr-l2",
+        "snat|dsr-l2|dsr-ipip",
         "snat",
-        "How packets from outside go to other nodes' backends: with this node's address, or as they are (Maglev Services)",
+        "How packets from outside go to other nodes' backends: with this node's address; as they are, which Maglev Services \
+         can, over one link, or in IP in IP by any way",
     ),
     setting("bpf-root", One, "DIR", "/sys/fs/bpf/fairway", "Where maps and links are pinned"),
     setting("state-dir", One, "DIR", "/var/lib/fairway", "State that survives a reboot"),

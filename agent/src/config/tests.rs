@@ -190,6 +190,7 @@ fn direct_answers_need_nodes_on_one_link() {
     let with = |text: &str| load(Some(text), &[], &[]).unwrap().config.forwarding;
     assert_eq!(with(""), Forwarding::Snat);
     assert_eq!(with("forwarding = \"dsr-l2\""), Forwarding::DsrL2);
+    assert_eq!(with("forwarding = \"dsr-ipip\"\nrouting = \"vxlan\""), Forwarding::DsrIpip);
     let text = error("forwarding = \"dsr-l2\"\nrouting = \"vxlan\"");
     assert!(text.contains("goes with routing `native` only"), "{text}");
 }

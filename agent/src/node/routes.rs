@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Error, Shared, tunnel};
+use crate::config::Forwarding;
 use crate::netlink::{TUNNEL, Via};
 use crate::resolve::LocalNode;
 use crate::sync::{Origin, chain};
@@ -37,6 +38,8 @@ struct View<'a> {
     excluded: &'a [IpNet],
     /// The device of tunnels, and the largest packet of the device below it.
     tunnel: Option<(u32, u32)>,
+    /// Clients' packets go to the other nodes in a header of their own.
+    encloses: bool,
 }
 
 /// Keeps all of it up to date until `stop`. Without a state nothing is touched. `underlay`: the largest packet of the
@@ -115,6 +118,7 @@ async fn set(
         own_ranges: &ranges,
         excluded: &shared.config.masquerade_exclude,
         tunnel: device.map(|device| (device.ifindex, underlay)),
+        encloses: shared.config.forwarding == Forwarding::DsrIpip,
     };
     let beyond = beyond(nodes, &view);
     if let Err(error) = tell(shared, beyond.networks).await {
@@ -171,8 +175,18 @@ fn beyond(nodes: &OrdMap<String, Arc<Node>>, view: &View<'_>) -> Beyond {
     beyond.networks.extend(view.own_ranges.iter().map(|range| here(range.trunc(), false)));
     beyond.networks.extend(view.own.addresses.iter().map(|address| here((*address).into(), true)));
     for node in nodes.values().filter(|node| node.name != view.own.name) {
-        let end = view.tunnel.and_then(|(_, underlay)| end(&node.addresses, view.own, underlay));
-        let there = |range, node| Network { range, tunnel: end, node };
+        let there = |range: IpNet, is_node| {
+            let v4 = range.addr().is_ipv4();
+            let tunnel = match view.tunnel {
+                Some((_, underlay)) => end(&node.addresses, view.own, underlay),
+                // Without tunnels, what such packets are for: of their own family, and as long as the route says.
+                None if view.encloses => {
+                    first(&node.addresses, v4).map(|node| Tunnel { node, mtu: u16::MAX })
+                }
+                None => None,
+            };
+            Network { range, tunnel, node: is_node }
+        };
         for range in node.pod_cidrs.iter().map(IpNet::trunc) {
             beyond.networks.push(there(range, false));
             beyond.routes.extend(way(node, range, view).map(|via| (range, via)));
@@ -230,11 +244,34 @@ mod tests {
             ("c", &["192.168.0.3"], &["fd00:2::/64"]),
         ]);
         let own = own(&["192.168.0.1"]);
-        let view = View { own: &own, own_ranges: &[], excluded: &[], tunnel: None };
+        let view = View { own: &own, own_ranges: &[], excluded: &[], tunnel: None, encloses: false };
         let routes = beyond(&nodes, &view).routes;
         let gateway = |text: &str| Via::Gateway(text.parse().unwrap());
         let expected = [("10.0.1.0/24", gateway("192.168.0.2")), ("fd00:1::/64", gateway("fd00::2"))];
         assert_eq!(routes, expected.map(|(range, via)| (range.parse().unwrap(), via)));
+    }
+
+    #[test]
+    fn packets_in_a_header_of_their_own_are_for_the_node_by_their_family() {
+        let nodes = nodes(&[
+            ("b", &["192.168.0.2", "fd00::2"], &["10.0.1.0/24"]),
+            ("c", &["fd00::3"], &["10.0.2.0/24"]),
+        ]);
+        let own = own(&["192.168.0.1", "fd00::1"]);
+        let excluded = ["10.0.0.0/8".parse().unwrap()];
+        let view = View { own: &own, own_ranges: &[], excluded: &excluded, tunnel: None, encloses: true };
+        let networks = beyond(&nodes, &view).networks;
+        let of = |text: &str| {
+            let range: IpNet = text.parse().unwrap();
+            let network = networks.iter().rfind(|network| network.range == range).unwrap();
+            network.tunnel.map_or("none".into(), |tunnel| tunnel.node.to_string())
+        };
+        assert_eq!(of("10.0.1.0/24"), "192.168.0.2");
+        assert_eq!(of("192.168.0.2/32"), "192.168.0.2");
+        assert_eq!(of("fd00::2/128"), "fd00::2");
+        assert_eq!(of("10.0.2.0/24"), "none");
+        assert_eq!(of("10.0.0.0/8"), "none");
+        assert_eq!(of("192.168.0.1/32"), "none");
     }
 
     #[test]
@@ -247,7 +284,8 @@ mod tests {
         let own = own(&["fd00::1", "192.168.0.1"]);
         let excluded = ["10.0.0.0/8".parse().unwrap()];
         let ranges = ["10.0.0.0/24".parse().unwrap()];
-        let view = View { own: &own, own_ranges: &ranges, excluded: &excluded, tunnel: Some((7, 1500)) };
+        let tunnel = Some((7, 1500));
+        let view = View { own: &own, own_ranges: &ranges, excluded: &excluded, tunnel, encloses: true };
         let beyond = beyond(&nodes, &view);
         let of = |text: &str| {
             let range: IpNet = text.parse().unwrap();

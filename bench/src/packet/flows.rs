@@ -69,6 +69,7 @@ impl Connections {
                     backend: 1,
                     hop: Hop::default(),
                     sums: key.sums(&to),
+                    far: A::UNSPECIFIED,
                     rest: Default::default(),
                 });
             }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fairway_datapath::common::conntrack::{Entry, Hop, Sums, Tuple, flags};
 use fairway_datapath::common::{V4, limits};
-use fairway_datapath::{Datapath, Options};
+use fairway_datapath::{Datapath, Direct, Options};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Shows an error with all its causes; the verifier's log only by its end.
@@ -60,7 +60,7 @@ impl World {
             masquerade_all: false,
             masquerade: (false, false),
             tunnel: None,
-            direct: false,
+            direct: Direct::Off,
             xdp: true,
             trace,
         }
@@ -249,6 +249,7 @@ pub(crate) fn fill_conntrack(pins: &Path) -> usize {
             backend: 0,
             hop: Hop::default(),
             sums: Sums::default(),
+            far: Default::default(),
             rest: Default::default(),
         };
         if table.insert(key, entry, 0).is_err() {

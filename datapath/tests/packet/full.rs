@@ -28,6 +28,7 @@ fn fill<A: Family>(map: &mut aya::maps::HashMap<aya::maps::MapData, Tuple<A>, En
             backend: 1,
             hop: Hop::default(),
             sums: Sums::default(),
+            far: A::UNSPECIFIED,
             rest: Default::default(),
         };
         if map.insert(tuple, entry, 0).is_err() {

@@ -11,6 +11,7 @@ mod beyond;
 mod clients;
 mod connections;
 mod direct;
+mod enclosed;
 mod errors;
 mod fragments;
 mod frame;

@@ -11,7 +11,7 @@ use fairway_common::conntrack::{Entry, Tuple, flags};
 use fairway_common::fragment::Held;
 use fairway_common::{TCP, UDP, V4, V6, affinity};
 use fairway_datapath::table::{Backend, Frontend, FrontendKey, Op, Run, Tables, backend_flags};
-use fairway_datapath::{Datapath, Events, Options, Pod};
+use fairway_datapath::{Datapath, Direct, Events, Options, Pod};
 
 use super::frame::{Body, Extra, Frame, Mac};
 use super::netns::{ETH0, Network};
@@ -149,7 +149,7 @@ impl World {
             masquerade_all: false,
             masquerade: (false, false),
             tunnel: None,
-            direct: false,
+            direct: Direct::Off,
             xdp: true,
             trace: false,
         };

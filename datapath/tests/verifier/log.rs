@@ -66,7 +66,8 @@ pub(crate) fn load(pins: &Path, trace: u32) -> aya::Ebpf {
         .override_global("SOCKETS_OF", &1u64, true)
         .override_global("MASQUERADE", &3u32, true)
         .override_global("TUNNEL", &7u32, true)
-        .override_global("DIRECT", &1u32, true)
+        // Both ways to other nodes, one in each run.
+        .override_global("DIRECT", &(2 - trace), true)
         .override_global("TRACE", &trace, true)
         .load(OBJECT)
         .unwrap()

@@ -9,8 +9,9 @@ use fairway_common::pod::Pod;
 
 use super::traffic::{Direction, run};
 use crate::packet::{Packet, Parse};
-use crate::stage::deliver;
+use crate::settings;
 use crate::stage::service::Side;
+use crate::stage::{deliver, enclosed};
 
 /// From the network: clients outside, replies of backends on other nodes, packets for pods. `TUNNEL`: those that come
 /// from other nodes by their tunnels.
@@ -67,6 +68,9 @@ impl Direction for ToNetwork {
 /// TC ingress of the node's device.
 #[classifier]
 pub fn from_network(ctx: TcContext) -> i32 {
+    if settings::encloses() {
+        enclosed::take(ctx.skb.skb);
+    }
     run::<FromNetwork<false>>(ctx.skb.skb)
 }
 

@@ -1,7 +1,6 @@
 //! The story of a packet, the same at every device: known connection, else Service, else plain.
 
 use aya_ebpf::bindings::__sk_buff;
-use fairway_common::affinity::kind;
 use fairway_common::conntrack::{Entry, Hop, flags};
 use fairway_common::event::Hook;
 use fairway_common::pod::Pod;
@@ -14,7 +13,7 @@ use crate::settings;
 use crate::stage::conntrack::Ports;
 use crate::stage::deliver::{self, DROP, PASS};
 use crate::stage::fragment::{self, Followed};
-use crate::stage::service::{Client, Side};
+use crate::stage::service::Side;
 use crate::stage::source::{self, Sender};
 use crate::stage::{conntrack, direct, icmp, refuse, report, service, tunnel};
 
@@ -182,8 +181,7 @@ fn follow<D: Direction, A: Parse>(
     if entry.flags & flags::DIRECT != 0 {
         // Where it leaves the node it is what it was.
         if D::SIDE == Side::Outside {
-            direct::follow(packet, entry)?;
-            report::packet(D::HOOK, Reason::Direct, packet);
+            direct::follow(packet, entry, D::HOOK)?;
         }
         return Ok(Next::Leave);
     }
@@ -326,20 +324,7 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         return Ok(Next::Leave);
     }
     packet.service = frontend.service;
-    if frontend.flags & Frontend::RANGES != 0 && !service::admits(frontend.service, &packet.tuple.source) {
-        return Err(Reason::SourceNotAllowed);
-    }
-    let hash = if frontend.flags & Frontend::HASHED != 0 {
-        service::hash(&packet.tuple, frontend.affinity == 0)
-    } else {
-        service::random()
-    };
-    let client = Client {
-        id: packet.tuple.source.to_wide(),
-        kind: kind::ADDRESS | (A::VERSION as u32) << 8,
-        seconds: 0,
-    };
-    let choice = service::choose::<A>(frontend, D::SIDE, hash, &client)?;
+    let choice = service::pick(&packet.tuple, frontend, D::SIDE)?;
     if choice.backend.address == packet.tuple.destination
         && choice.backend.port == packet.tuple.destination_port
     {
@@ -347,10 +332,9 @@ fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) 
         return Ok(Next::Leave);
     }
     if D::SIDE == Side::Outside
-        && direct::applies(packet, frontend, &choice)
-        && direct::begin(packet, &choice)?
+        && direct::applies(frontend, &choice)
+        && direct::begin(packet, &choice, D::HOOK)?
     {
-        report::packet(D::HOOK, Reason::Direct, packet);
         return Ok(Next::Leave);
     }
     let pending = conntrack::pending()?;

@@ -1,7 +1,8 @@
 //! At the driver of a network device: packets that go back out of it need not get any further.
 //!
-//! An accelerator, with no rule of its own. It acts on a packet of a known connection whose next hop leaves by the same
-//! device, where `from_network` would write nothing into any table; all others it passes, and `from_network` decides.
+//! An accelerator, with no rule of its own. It acts on a packet whose next hop leaves by the same device, and where
+//! `from_network` would write nothing into any table: of a known connection, or one that begins a connection of which
+//! nothing is noted. All others it passes, and `from_network` decides.
 
 use aya_ebpf::bindings::xdp_action::{XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::xdp_md;
@@ -34,14 +35,14 @@ pub fn from_wire(ctx: XdpContext) -> u32 {
 #[inline(never)]
 fn family<A: Plain>(ctx: *mut xdp_md) -> u32 {
     match Frame::<A>::parse(ctx) {
-        Some(frame) if known(&frame).is_some() => XDP_TX,
+        Some(frame) if send(&frame).is_some() => XDP_TX,
         _ => XDP_PASS,
     }
 }
 
-/// A packet of a known connection.
+/// Sends a packet back, if that is all that becomes of it.
 #[inline(always)]
-fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
+fn send<A: Plain>(frame: &Frame<A>) -> Option<()> {
     if !conntrack::may_lead(&frame.tuple) {
         return None;
     }
@@ -49,6 +50,8 @@ fn known<A: Plain>(frame: &Frame<A>) -> Option<()> {
     let entry = wire::find(frame, transport)?;
     if entry.flags & flags::DIRECT == 0 {
         frame.translate(transport, &entry.to, &entry.hop)?;
+    } else if settings::encloses() && entry.far != A::UNSPECIFIED {
+        frame.enclose(&entry.hop, &entry.far)?;
     } else {
         frame.hop(&entry.hop)?;
     }

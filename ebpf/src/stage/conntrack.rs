@@ -174,6 +174,7 @@ pub fn create<A: Ip>(packet: &Packet<A>, pending: &mut Pending<A>, backend: u32)
         backend,
         hop: Hop::default(),
         sums: sums.back(),
+        far: A::UNSPECIFIED,
         rest: Default::default(),
     };
     claim(packet, pending)?;
@@ -196,7 +197,7 @@ fn add_up<A: Ip>(from: &Tuple<A>, to: &Tuple<A>) -> Sums {
     from.sums(to)
 }
 
-/// Notes where a connection goes whose packets stay as they are: `pending.to`, by `pending.entry.hop`.
+/// Notes where a connection goes whose packets stay as they are, as `pending.entry` says already.
 #[inline(never)]
 pub fn note<A: Ip>(
     packet: &Packet<A>,
@@ -204,7 +205,6 @@ pub fn note<A: Ip>(
     backend: u32,
     more: u32,
 ) -> Result<(), Reason> {
-    pending.entry.to = pending.to;
     pending.entry.last_seen = now();
     pending.entry.flags = observe(packet.tuple.protocol, packet.tcp_flags) | more;
     pending.entry.service = packet.service;

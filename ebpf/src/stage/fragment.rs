@@ -28,6 +28,7 @@ pub fn remember<A: Parse>(packet: &Packet<A>) {
         backend: 0,
         hop: Hop::default(),
         sums: Sums::default(),
+        far: A::UNSPECIFIED,
         rest: Default::default(),
     };
     let _ = A::fragments().insert(&name, &entry, 0);

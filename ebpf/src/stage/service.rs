@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::maps::lpm_trie;
 use fairway_common::Reason;
-use fairway_common::affinity::Key;
+use fairway_common::affinity::{Key, kind};
 use fairway_common::conntrack::Tuple;
 use fairway_common::family::SPREAD;
 use fairway_common::ranges;
@@ -56,6 +56,19 @@ pub fn find<A: Ip>(address: A, port: u16, protocol: u8) -> Option<Frontend> {
 pub fn may_be<A: Ip>(key: &FrontendKey<A>) -> bool {
     let (word, mask) = filter_bit(key);
     A::filter().get(word).is_some_and(|bits| bits & mask != 0)
+}
+
+/// The backend of a connection that begins, or why there is none.
+#[inline(always)]
+pub fn pick<A: Ip>(tuple: &Tuple<A>, frontend: &Frontend, side: Side) -> Result<Choice<A>, Reason> {
+    if frontend.flags & Frontend::RANGES != 0 && !admits(frontend.service, &tuple.source) {
+        return Err(Reason::SourceNotAllowed);
+    }
+    let hash =
+        if frontend.flags & Frontend::HASHED != 0 { hash(tuple, frontend.affinity == 0) } else { random() };
+    let client =
+        Client { id: tuple.source.to_wide(), kind: kind::ADDRESS | (A::VERSION as u32) << 8, seconds: 0 };
+    choose(frontend, side, hash, &client)
 }
 
 /// Chooses a backend for a client, or says why there is none. Equal hashes choose alike as long as the Service does

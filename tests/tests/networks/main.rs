@@ -4,6 +4,7 @@
 //! name contains all words; `--list` prints the names.
 
 mod changes;
+mod direct;
 mod foreign;
 mod outside;
 mod tunnels;
@@ -19,8 +20,8 @@ use fairway_tests::trial::{self, Tally, Trial};
 use world::{NATIVE, VXLAN, World};
 
 /// What runs in each lab. Those that change the lab come last.
-const ROOMS: [&[Trial<World>]; 5] =
-    [ways::TRIALS, outside::TRIALS, tunnels::TRIALS, wire::TRIALS, changes::TRIALS];
+const ROOMS: [&[Trial<World>]; 6] =
+    [ways::TRIALS, outside::TRIALS, tunnels::TRIALS, wire::TRIALS, direct::TRIALS, changes::TRIALS];
 
 const LABS: [(&str, Families, SocketLb); 6] = [
     (NATIVE, Families::Dual, SocketLb::Off),

@@ -20,11 +20,10 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     ("a_client_outside_is_served_by_the_driver_in_generic_mode", |world| served(world, "generic").boxed()),
     ("connections_at_the_driver_outlive_the_agent", |world| restarts(world).boxed()),
     ("a_foreign_program_at_the_driver_stays_and_is_named", |world| foreign(world).boxed()),
-    ("another_nodes_backend_sees_the_client_and_answers_it_itself", |world| direct(world).boxed()),
 ];
 
 /// The node that the client asks, and whose driver is looked at.
-const NODE: &str = "node1";
+pub(crate) const NODE: &str = "node1";
 /// A load balancer's addresses for the backend on node2, which the client reaches by this node.
 pub(crate) const BALANCED: [&str; 2] = ["203.0.113.77", "fd00:203::77"];
 
@@ -39,8 +38,8 @@ impl World {
         Ok(self.lab.state.netns("underlay").within(|| foreign::attach(NODE, Mode::Native))?)
     }
 
-    /// Starts the node's agent with this setting, and a Service at a load balancer's addresses.
-    pub(crate) async fn with_xdp(&self, mode: &str) -> anyhow::Result<()> {
+    /// A Service at a load balancer's addresses that leads to one pod.
+    pub(crate) fn balance(&self, pod: &str) -> anyhow::Result<()> {
         let quoted = |addresses: [&str; 2]| -> Vec<String> {
             self.v6().into_iter().map(|v6| format!("\"{}\"", addresses[usize::from(v6)])).collect()
         };
@@ -57,7 +56,7 @@ spec:
   ipFamilies: [{}]
   clusterIP: {}
   clusterIPs: [{}]
-  selector: {{app: pod2}}
+  selector: {{app: {pod}}}
   ports:
     - {{name: tcp, protocol: TCP, port: 80, targetPort: 8080, nodePort: 31003}}
     - {{name: udp, protocol: UDP, port: 80, targetPort: 8080, nodePort: 31003}}
@@ -69,6 +68,12 @@ status:
             cluster.join(", "),
             ingress.join(", ")
         ))?;
+        Ok(())
+    }
+
+    /// Starts the node's agent with this setting, and that Service for pod2.
+    pub(crate) async fn with_xdp(&self, mode: &str) -> anyhow::Result<()> {
+        self.balance("pod2")?;
         let mut state = self.lab.state.clone();
         state.settings.insert("xdp".into(), mode.into());
         self.settle(NODE, &state).await
@@ -82,22 +87,22 @@ status:
     }
 
     /// Where the client finds the backend of another node.
-    fn doors(&self, v6: bool) -> anyhow::Result<[(IpAddr, u16); 2]> {
+    pub(crate) fn doors(&self, v6: bool) -> anyhow::Result<[(IpAddr, u16); 2]> {
         Ok([(self.address(NODE, v6)?, NODE_PORT), (BALANCED[usize::from(v6)].parse()?, 80)])
     }
 
-    /// Waits until the client is served.
-    async fn open(&self, kind: Kind, to: (IpAddr, u16)) -> anyhow::Result<()> {
+    /// Waits until the client is served by a pod.
+    pub(crate) async fn open(&self, kind: Kind, to: (IpAddr, u16), pod: &str) -> anyhow::Result<()> {
         let query = Query::new(kind, to.into());
         let served =
             || async { self.ask(CLIENT, query).await.ok().and_then(|it| it.name().map(str::to_owned)) };
-        eventually(&format!("{to:?} is served"), served, |name| name.as_deref() == Some("pod2"))
+        eventually(&format!("{to:?} is served by {pod}"), served, |name| name.as_deref() == Some(pod))
             .await
             .map(drop)
     }
 
     /// Keeps one connection busy, and says how many of its packets went back at the driver.
-    async fn busy(&self, kind: Kind, to: (IpAddr, u16)) -> anyhow::Result<u64> {
+    pub(crate) async fn busy(&self, kind: Kind, to: (IpAddr, u16)) -> anyhow::Result<u64> {
         let query = Query { size: 1_000, ..Query::new(kind, to.into()) };
         let served =
             || async { self.ask(CLIENT, query).await.ok().and_then(|it| it.name().map(str::to_owned)) };
@@ -178,59 +183,9 @@ async fn foreign(world: &World) -> anyhow::Result<()> {
     ensure!(said.contains("name theirs"), "status: {said}");
     for v6 in world.v6() {
         for to in world.doors(v6)? {
-            world.open(Kind::Tcp, to).await?;
+            world.open(Kind::Tcp, to, "pod2").await?;
         }
     }
     drop(theirs);
     world.with_xdp("off").await
-}
-
-/// With and without the driver's help.
-async fn direct(world: &World) -> anyhow::Result<()> {
-    if world.is_vxlan() {
-        return Ok(());
-    }
-    let _port = world.plug()?;
-    let mut state = world.lab.state.clone();
-    state.settings.insert("forwarding".into(), "dsr-l2".into());
-    for xdp in ["off", "native"] {
-        world.with_xdp("off").await?;
-        state.settings.insert("xdp".into(), xdp.into());
-        for node in NODES {
-            world.settle(node, &state).await?;
-        }
-        for v6 in world.v6() {
-            let [node_port, balanced] = world.doors(v6)?;
-            for (to, seen) in [(balanced, CLIENT), (node_port, NODE)] {
-                let seen = world.address(seen, v6)?;
-                for kind in [Kind::Tcp, Kind::Udp] {
-                    world.open(kind, to).await?;
-                    let counts = || {
-                        anyhow::Ok((world.count(NODE, "direct")?, world.count("node2", "reply-translated")?))
-                    };
-                    let before = counts()?;
-                    let outcome = world.ask(CLIENT, Query::new(kind, to.into())).await?;
-                    let after = counts()?;
-                    let reply = outcome.reply.map_err(|failure| anyhow::anyhow!("{to:?}: {failure:?}"))?;
-                    ensure!(reply.client.ip() == seen, "the backend sees {}, not {seen}", reply.client);
-                    let direct = to == balanced;
-                    ensure!(
-                        (after.0 > before.0) == direct,
-                        "{to:?}: {before:?}, {after:?} packets went directly"
-                    );
-                    ensure!(!direct || after.1 > before.1, "{to:?}: node2 has not answered itself");
-                }
-            }
-            if xdp == "native" {
-                for kind in [Kind::Tcp, Kind::Udp] {
-                    world.busy(kind, balanced).await?;
-                }
-            }
-        }
-    }
-    world.with_xdp("off").await?;
-    for node in NODES {
-        world.settle(node, &world.lab.state).await?;
-    }
-    Ok(())
 }

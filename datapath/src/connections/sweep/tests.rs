@@ -32,6 +32,7 @@ fn connection(protocol: u8, port: u16, backend: u32, marks: [u32; 2], seen: u32)
         backend,
         hop: Hop::default(),
         sums: Sums::default(),
+        far: Default::default(),
         rest: Default::default(),
     };
     [(key, entry(to, marks[0])), (to.reversed(), entry(key.reversed(), flags::REPLY | marks[1]))]
