@@ -8,6 +8,7 @@ mod frame;
 mod harness;
 #[path = "../../datapath/tests/packet/netns.rs"]
 mod netns;
+mod primitives;
 mod report;
 mod shape;
 mod test_run;
@@ -95,7 +96,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     blocks.retain(|(_, _, block)| !block.rows.is_empty());
-    ensure!(!blocks.is_empty(), "no row is about `{}`", arguments.filter.join("` and `"));
+    let primitives = arguments.filter.iter().all(|word| "primitive".contains(&word.to_lowercase()));
+    ensure!(!blocks.is_empty() || primitives, "no row is about `{}`", arguments.filter.join("` and `"));
     let progress = ProgressBar::new((blocks.len() * arguments.rounds) as u64)
         .with_style(ProgressStyle::with_template("{wide_bar} {percent}%, {eta} left")?);
     for (count, v4, block) in &mut blocks {
@@ -105,7 +107,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bench.measure(&mut world, services, block, arguments.rounds, &progress)?;
     }
     progress.finish_and_clear();
-    report::print(&blocks, &shapes, arguments.json.as_deref())
+    let primitives = if primitives {
+        world.select(true, TCP);
+        let (_, services) = services.first().context("two families")?;
+        primitives::measure(&mut bench.harness, &services.routed(&world)?, arguments.rounds)?
+    } else {
+        Vec::new()
+    };
+    report::print(&blocks, &primitives, &shapes, arguments.json.as_deref())
 }
 
 /// Stays on one CPU: the kernel gives each its own share of a table's free entries.

@@ -7,6 +7,11 @@ use crate::shared;
 /// Bytes that are written anew before each run: the headers of either family, without options.
 pub const HEAD: usize = 80;
 
+/// How often a program of `primitive.rs` does its one thing.
+pub const TIMES: u32 = 16;
+/// Keys, from 0, that are in the tables which these programs ask.
+pub const KEYS: u32 = 16_384;
+
 /// Two bytes of the packet that say which flow a run belongs to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 #![no_main]
 
 mod object;
+#[path = "harness/primitive.rs"]
+mod primitive;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::bpf_xdp_adjust_head;

@@ -8,7 +8,7 @@ use fairway_common::harness::{Field, HEAD, Plan};
 use fairway_common::{Reason, TCP};
 
 use super::flows::{CLIENTS, Connections, FLOWS, NEW, PORTS, SHOWN};
-use super::harness::Load;
+pub(crate) use super::harness::Load;
 use super::test_run::Kind;
 use super::world::World;
 
@@ -137,6 +137,13 @@ impl Services {
             blocks.push(Block { connections: Some(connections), used: true, rows });
         }
         Ok(blocks)
+    }
+
+    /// A packet that the node routes to another one.
+    pub(crate) fn routed(&self, world: &World) -> Result<Load> {
+        let ends = [world.pod(1, 4000), world.remote(1, 8080)];
+        let what = What { program: "from_pod", case: "", device: 1, verdict: PASS, reason: None };
+        Ok(row(world, &what, Flow::Hot, ends, [0, 2])?.load)
     }
 
     /// Packets that nobody translates.

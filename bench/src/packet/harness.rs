@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, MapData, ProgramArray};
+use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd};
 use aya::{Ebpf, EbpfLoader};
 use fairway_common::harness::Plan;
@@ -45,6 +45,32 @@ impl Harness {
     fn fd(&self, name: &str) -> Result<&ProgramFd> {
         let program = self.object.program(name).with_context(|| format!("no program `{name}`"))?;
         Ok(program.fd()?)
+    }
+
+    /// Its programs whose names begin so.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        self.object
+            .programs()
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| name.starts_with(prefix))
+            .collect()
+    }
+
+    /// Writes so many keys into the tables of the primitives.
+    pub(crate) fn fill(&mut self, keys: u32) -> Result<()> {
+        for name in ["HASH", "LRU", "LRU_FULL"] {
+            let map = self.object.map_mut(name).with_context(|| format!("no map `{name}`"))?;
+            let mut map: HashMap<_, [u32; 4], [u64; 8]> = map.try_into()?;
+            for key in 0..keys {
+                map.insert([key, 0, 0, 0], [1; 8], 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a program of its own on a packet: the mean nanoseconds of a run.
+    pub(crate) fn run_alone(&self, name: &str, load: &Load, repeat: u32) -> Result<u32> {
+        Ok(test_run(Kind::Tc, self.fd(name)?.as_fd(), &load.packet, load.device, repeat)?.1)
     }
 
     /// Runs a program, or the empty one, so many times: the last verdict, and the mean nanoseconds of a run.

@@ -1,11 +1,13 @@
 //! The table and the file.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::cases::Block;
+use super::primitives::{self, Primitives};
 use super::shape::Shapes;
 
 /// The programs that the kernel cannot be asked to run on a packet.
@@ -22,37 +24,46 @@ pub(crate) fn family(v4: bool) -> &'static str {
 /// One line: program, case, family, frontends, median, least.
 struct Line<'a> {
     program: &'static str,
-    case: &'a str,
+    case: Cow<'a, str>,
     family: &'static str,
     services: u32,
     median: f64,
     least: f64,
 }
 
-fn lines(blocks: &[(u32, bool, Block)]) -> Vec<Line<'_>> {
+fn lines<'a>(blocks: &'a [(u32, bool, Block)], primitives: &'a Primitives) -> Vec<Line<'a>> {
+    let line = |program, case, family, services, rounds: &[f64]| {
+        let mut rounds = rounds.to_vec();
+        rounds.sort_by(f64::total_cmp);
+        let median = rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN);
+        let least = rounds.first().copied().unwrap_or(f64::NAN);
+        Line { program, case, family, services, median, least }
+    };
     let mut lines: Vec<_> = blocks
         .iter()
         .flat_map(|(services, v4, block)| block.rows.iter().map(move |row| (*services, *v4, row)))
-        .map(|(services, v4, row)| {
-            let mut rounds = row.rounds.clone();
-            rounds.sort_by(f64::total_cmp);
-            Line {
-                program: row.program,
-                case: &row.case,
-                family: family(v4),
-                services,
-                median: rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN),
-                least: rounds.first().copied().unwrap_or(f64::NAN),
-            }
-        })
+        .map(|(services, v4, row)| line(row.program, Cow::from(&row.case), family(v4), services, &row.rounds))
         .collect();
-    lines.sort_by_key(|line| (line.program, line.case, line.family, line.services));
+    lines.extend(
+        primitives
+            .iter()
+            .map(|(name, rounds)| line("primitive", Cow::from(primitives::case(name)), "-", 0, rounds)),
+    );
+    lines.sort_by(|a, b| {
+        let key = |line: &Line<'_>| (line.program, line.family, line.services);
+        (a.program, &a.case).cmp(&(b.program, &b.case)).then(key(a).cmp(&key(b)))
+    });
     lines
 }
 
 /// Prints the rows, and writes them into a file.
-pub(crate) fn print(blocks: &[(u32, bool, Block)], shapes: &Shapes, json: Option<&Path>) -> Result<()> {
-    let lines = lines(blocks);
+pub(crate) fn print(
+    blocks: &[(u32, bool, Block)],
+    primitives: &Primitives,
+    shapes: &Shapes,
+    json: Option<&Path>,
+) -> Result<()> {
+    let lines = lines(blocks, primitives);
     let header = ("PROGRAM", "CASE", "FAMILY", "SERVICES", "NS", "MIN", "INSNS");
     let (program, case, family, services, ns, min, insns) = header;
     println!("{program:14}{case:42}{family:8}{services:>8}{ns:>8}{min:>8}{insns:>8}   STACK");
