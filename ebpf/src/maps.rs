@@ -14,6 +14,7 @@ use fairway_common::socket::{Peer, PeerKey};
 use fairway_common::{Family, V4, V6, limits};
 
 use crate::packet::Parsed;
+use crate::stage::clock::Moment;
 
 #[map]
 pub static FRONTENDS4: HashMap<FrontendKey<V4>, Frontend> = HashMap::pinned(limits::FRONTENDS, 0);
@@ -61,6 +62,9 @@ pub struct Pending<A: Family> {
 pub static PENDING4: PerCpuArray<Pending<V4>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static PENDING6: PerCpuArray<Pending<V6>> = PerCpuArray::with_max_entries(1, 0);
+/// The time, as this CPU knows it: likewise.
+#[map]
+pub static MOMENT: PerCpuArray<Moment> = PerCpuArray::with_max_entries(1, 0);
 /// The packet that this CPU is at: likewise.
 #[map]
 pub static PARSED4: PerCpuArray<Parsed<V4>> = PerCpuArray::with_max_entries(1, 0);

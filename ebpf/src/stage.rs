@@ -1,6 +1,7 @@
 //! What happens to a packet or call, one job a file. Nothing here knows which hook called it.
 
 pub mod affinity;
+pub mod clock;
 pub mod conntrack;
 pub mod deliver;
 pub mod direct;

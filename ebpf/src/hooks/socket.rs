@@ -16,8 +16,8 @@ use fairway_common::{Reason, V4, V6, limits};
 
 use crate::ip::Ip;
 use crate::settings;
-use crate::stage::report;
 use crate::stage::service::{self, Client, Side};
+use crate::stage::{clock, report};
 
 /// The call goes on.
 const ALLOW: i32 = 1;
@@ -118,7 +118,7 @@ fn forward<A: Ip>(ctx: &SockAddrContext, hook: Hook, from: Endpoint<A>) -> Outco
             .wrapping_mul(SPREAD)
             >> 8
     } else {
-        service::random()
+        clock::random()
     };
     let choice = match service::choose::<A>(&frontend, Side::Inside, hash, &client) {
         Ok(choice) => choice,

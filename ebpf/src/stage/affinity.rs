@@ -5,7 +5,7 @@ use fairway_common::service::backend_flags as flags;
 
 use crate::ip::Ip;
 use crate::maps::AFFINITY;
-use crate::stage::conntrack::now;
+use crate::stage::clock::now;
 
 /// The backend that the client had last, as long as it may be used; else `drawn`. Either one is kept from now on for
 /// `seconds` (S64).

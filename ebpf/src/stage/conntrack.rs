@@ -1,10 +1,8 @@
 //! Connections that are translated on the wire: found, recorded, with a source port of their own where needed.
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
-use aya_ebpf::helpers::{
-    bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
-};
-use fairway_common::conntrack::{Entry, Hop, Sums, Tuple, flags, hop, observe, tcp, tick};
+use aya_ebpf::helpers::{bpf_loop, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
+use fairway_common::conntrack::{Entry, Hop, Sums, Tuple, flags, hop, observe, tcp};
 use fairway_common::service::{FrontendKey, backend_flags};
 use fairway_common::{Reason, TCP, UDP, limits};
 
@@ -12,6 +10,7 @@ use crate::ip::Ip;
 use crate::maps::{OVERFLOWED, Pending};
 use crate::packet::{Kind, Packet};
 use crate::settings;
+use crate::stage::clock::{self, now};
 use crate::stage::{report, service};
 
 /// What a full table answers.
@@ -27,13 +26,6 @@ const EPHEMERAL: u32 = 32_768;
 const HIGH: u32 = 61_000;
 /// No flag of an insertion: the key is somebody else's.
 const BUSY: u64 = u64::MAX;
-
-/// The clock of connection tracking.
-#[inline(always)]
-pub fn now() -> u32 {
-    // SAFETY: no arguments, no effects.
-    tick(unsafe { bpf_ktime_get_coarse_ns() })
-}
 
 /// Finds the packet's connection and notes that it was seen. A SYN on a connection that has ended finds nothing:
 /// it starts a new one (S45).
@@ -264,7 +256,7 @@ extern "C" fn attempt<A: Ip>(index: u32, claim: *mut Claim<'_, A>) -> i64 {
         1 if !translates_source && !is_drawn(key.destination_port) => {
             key.destination_port = reply.to.destination_port
         }
-        _ => key.destination_port = port(service::random()),
+        _ => key.destination_port = port(clock::random()),
     }
     if !is_open(claim.skb, claim.pending) {
         return 0;

@@ -11,7 +11,7 @@ use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 
 use crate::maps::{HELD, HOLDING};
 use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
-use crate::stage::conntrack::now;
+use crate::stage::clock::now;
 use crate::stage::deliver::{self, INGRESS};
 
 /// Remembers what a first fragment became; a flag says whether it was translated.

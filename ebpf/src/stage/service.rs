@@ -1,6 +1,5 @@
 //! From a Service address to a backend: one look-up, one slot, one backend.
 
-use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::maps::lpm_trie;
 use fairway_common::Reason;
 use fairway_common::affinity::{Key, kind};
@@ -11,7 +10,7 @@ use fairway_common::service::{Backend, Frontend, FrontendKey, filter_bit};
 
 use crate::ip::Ip;
 use crate::maps::{RANGES, SLOTS};
-use crate::stage::affinity;
+use crate::stage::{affinity, clock};
 
 /// Where the client is, seen from this node.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,8 +63,11 @@ pub fn pick<A: Ip>(tuple: &Tuple<A>, frontend: &Frontend, side: Side) -> Result<
     if frontend.flags & Frontend::RANGES != 0 && !admits(frontend.service, &tuple.source) {
         return Err(Reason::SourceNotAllowed);
     }
-    let hash =
-        if frontend.flags & Frontend::HASHED != 0 { hash(tuple, frontend.affinity == 0) } else { random() };
+    let hash = if frontend.flags & Frontend::HASHED != 0 {
+        hash(tuple, frontend.affinity == 0)
+    } else {
+        clock::random()
+    };
     let client =
         Client { id: tuple.source.to_wide(), kind: kind::ADDRESS | (A::VERSION as u32) << 8, seconds: 0 };
     choose(frontend, side, hash, &client)
@@ -98,13 +100,6 @@ pub fn choose<A: Ip>(
         return Err(Reason::BackendMissing);
     }
     Ok(Choice { id, backend })
-}
-
-/// A hash for a connection that nothing ties to another.
-#[inline(always)]
-pub fn random() -> u32 {
-    // SAFETY: no arguments, no effects.
-    unsafe { bpf_get_prandom_u32() }
 }
 
 /// A hash of a client and what it asks for: equal at every node.

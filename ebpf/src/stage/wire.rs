@@ -9,7 +9,7 @@ use crate::frame::{self, Frame, Plain, Transport};
 use crate::maps::WAYS;
 use crate::settings;
 use crate::stage::service::{self, Side};
-use crate::stage::{conntrack, deliver, direct};
+use crate::stage::{clock, conntrack, deliver, direct};
 
 /// What becomes of a packet whose way leads back out of the device, and that says nothing which is not in the tables yet.
 #[inline(always)]
@@ -18,7 +18,7 @@ pub fn find<A: Plain>(frame: &Frame<A>, transport: Transport) -> Option<&'static
     if frame.is_unfinished(transport) {
         return None;
     }
-    let now = conntrack::now();
+    let now = clock::now();
     if (entry.last_seen != now || entry.hop.kind == hop::NONE) && !learn(frame, entry, now) {
         return None;
     }
