@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use fairway_common::checksum::{self, update, update_udp};
-use fairway_common::conntrack::{Hop, Tuple, tcp};
+use fairway_common::conntrack::{Entry, Hop, Tuple, flags, tcp};
 use fairway_common::{TCP, UDP, V4, V6};
 
 use crate::fields::Fields;
@@ -130,8 +130,14 @@ impl<A: Plain> Frame<A> {
             return None;
         }
         let [source, destination]: [A; 2] = read(ctx, ETHERNET + A::ADDRESSES)?;
-        let [source_port, destination_port]: [u16; 2] = read(ctx, Self::TRANSPORT)?;
-        let tuple = Tuple { source, destination, source_port, destination_port, protocol, pad: [0; 3] };
+        let ports: u32 = read(ctx, Self::TRANSPORT)?;
+        let mut tuple =
+            Tuple { source, destination, source_port: 0, destination_port: 0, protocol: 0, pad: [0; 3] };
+        // In one word, as it is read again: a processor waits for each word that several writes made up.
+        // SAFETY: behind the addresses two ports, the protocol and zeros fill one word.
+        unsafe {
+            (&raw mut tuple.source_port).cast::<u64>().write((protocol as u64) << 32 | ports as u64);
+        }
         Some(Self { ctx, tuple, length })
     }
 
@@ -156,17 +162,20 @@ impl<A: Plain> Frame<A> {
         read::<[u8; 6]>(self.ctx, 0).is_some_and(|destination| destination == address)
     }
 
-    /// Whether the checksum is that of the pseudo header alone: a virtual wire, or a device that has put segments together,
+    /// Whether the checksum is that of the pseudo header alone, by what `entry` knows of it: a virtual wire, or a device that has put segments together,
     /// hands over packets whose sum the receiving stack has to complete, and no driver that sends it knows.
     #[inline(always)]
-    pub fn is_unfinished(&self, transport: Transport) -> bool {
-        transport.check == self.tuple.pseudo_sum(self.length - A::HEADER as u16)
+    pub fn is_unfinished(&self, transport: Transport, entry: &Entry<A>) -> bool {
+        let length = self.length - A::HEADER as u16;
+        let direct = entry.flags & flags::DIRECT != 0;
+        transport.check == if direct { self.tuple.pseudo_sum(length) } else { entry.sums.pseudo_sum(length) }
     }
 
-    /// Makes it the packet `to`, one hop on.
+    /// Makes it what its connection's entry says, one hop on.
     #[inline(always)]
-    pub fn translate(&self, transport: Transport, to: &Tuple<A>, hop: &Hop) -> Option<()> {
-        let addresses = self.tuple.change_of_addresses(to);
+    pub fn translate(&self, transport: Transport, entry: &Entry<A>) -> Option<()> {
+        let to = &entry.to;
+        let addresses = entry.sums.addresses as u64;
         let both = addresses + self.tuple.change_of_ports(to);
         let check = match self.tuple.protocol {
             UDP => update_udp(transport.check, both),
@@ -175,7 +184,7 @@ impl<A: Plain> Frame<A> {
         write(self.ctx, Self::TRANSPORT + checksum_offset(self.tuple.protocol), check)?;
         let start = reach(self.ctx, 0, Fields::<A>::BYTES)?;
         // SAFETY: bounds checked by `reach`.
-        unsafe { Fields::new(start).translate(to, hop.link, addresses) };
+        unsafe { Fields::new(start).translate(to, entry.hop.link, addresses) };
         Some(())
     }
 

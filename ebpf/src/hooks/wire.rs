@@ -49,7 +49,7 @@ fn send<A: Plain>(frame: &Frame<A>) -> Option<()> {
     let transport = frame.transport()?;
     let entry = wire::find(frame, transport)?;
     if entry.flags & flags::DIRECT == 0 {
-        frame.translate(transport, &entry.to, &entry.hop)?;
+        frame.translate(transport, entry)?;
     } else if settings::encloses() && entry.far != A::UNSPECIFIED {
         frame.enclose(&entry.hop, &entry.far)?;
     } else {

@@ -15,7 +15,7 @@ use crate::stage::{clock, conntrack, deliver, direct};
 #[inline(always)]
 pub fn find<A: Plain>(frame: &Frame<A>, transport: Transport) -> Option<&'static Entry<A>> {
     let entry = if transport.is_syn() { begins(frame)? } else { known(frame, transport)? };
-    if frame.is_unfinished(transport) {
+    if frame.is_unfinished(transport, entry) {
         return None;
     }
     let now = clock::now();
