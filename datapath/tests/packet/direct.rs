@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use fairway_common::Reason::{Accelerated, Direct, SourceTranslated};
+use fairway_common::Reason::{Accelerated, Direct, FragmentTranslated, SourceTranslated};
 use fairway_common::conntrack::{flags, tcp};
 use fairway_common::service::Frontend;
 use fairway_common::{TCP, UDP};
 use fairway_datapath::Network;
 
+use crate::fragments::pieces;
 use crate::frame::Frame;
 use crate::netns::{CLIENT, ETH0, NODE2};
-use crate::table::{FROM_NETWORK, FROM_WIRE, NAT_PORT, row};
+use crate::table::{FROM_NETWORK, FROM_WIRE, NAT_PORT, TO_NETWORK, row};
 use crate::tracked::Track;
 use crate::world::World;
 
@@ -133,5 +134,41 @@ fn a_connection_that_begins_passes_the_driver_where_its_packet_cannot_go_as_it_i
         }
         world.row(row("now it goes", FROM_WIRE, &syn).redirects(sent(&syn)).counts(Accelerated));
         world.expect_tracked(&[]);
+    });
+}
+
+// S85
+#[test]
+fn fragments_of_a_direct_connection_go_the_way_of_their_first() {
+    each(|world| {
+        let (client, service, backend) = (world.client(4000), world.service(1), world.remote(1, 8080));
+        world.put(service, &[backend], &[backend], EVERYWHERE);
+        let next = world.frame(client, service).flags(tcp::ACK);
+        world.run(FROM_NETWORK, &next.build());
+        let known = world.tracked();
+        for (name, piece) in ["first", "second", "last"].into_iter().zip(pieces(next)) {
+            world.row(row(name, FROM_NETWORK, &piece).redirects(sent(&piece)).counts(Direct));
+            // Where it leaves, and at the driver, it is left alone.
+            let leaves = sent(&piece).build();
+            assert_eq!(world.run(TO_NETWORK, &leaves), (-1, leaves), "{name}");
+            world.row(row(name, FROM_WIRE, &piece));
+        }
+        assert_eq!(world.tracked(), known);
+    });
+}
+
+// S85
+#[test]
+fn what_begins_with_a_fragment_comes_from_this_node() {
+    each(|world| {
+        let (client, service, backend) = (world.client(4000), world.service(1), world.remote(1, 8080));
+        world.put(service, &[backend], &[backend], EVERYWHERE);
+        let [first, later, _] = pieces(world.frame(client, service));
+        let node = world.node(NAT_PORT);
+        let out = first.clone().between(node, backend).hop([ETH0, NODE2]);
+        world.row(row("first", FROM_NETWORK, &first).redirects(out).counts(SourceTranslated));
+        let before = world.counted_of(FragmentTranslated);
+        assert_eq!(world.run(FROM_NETWORK, &later.build()).0, 7, "later");
+        assert_eq!(world.counted_of(FragmentTranslated), before + 1);
     });
 }

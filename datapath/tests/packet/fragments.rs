@@ -15,7 +15,7 @@ use crate::table::{FROM_NETWORK, FROM_POD, NAT_PORT, TO_NETWORK, row};
 use crate::world::{World, each, each_family};
 
 /// The first fragment and two later ones, which have no ports: only bytes.
-fn pieces(first: Frame) -> [Frame; 3] {
+pub(crate) fn pieces(first: Frame) -> [Frame; 3] {
     let piece = |offset, more| {
         let payload = vec![offset as u8; 64];
         let body = Body::Other(if matches!(first.body, Body::Udp { .. }) { UDP } else { 6 });

@@ -7,6 +7,7 @@ use fairway_common::pod::Pod;
 use fairway_common::service::{Backend, Frontend, backend_flags};
 use fairway_common::{Reason, V4, V6, limits};
 
+use crate::ip::Ip;
 use crate::maps::Pending;
 use crate::packet::{self, Kind, Packet, Parse};
 use crate::settings;
@@ -77,10 +78,13 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
         next => next,
     };
     if next.is_ok() && fragment::is_first(&packet) {
-        fragment::remember(&packet);
+        let direct = if let Ok(Next::Direct(entry)) = &next { Some(&**entry) } else { None };
+        fragment::remember(&packet, direct);
     }
     let result = match next {
-        // In one place: the verifier walks what follows a call once for each.
+        // Each in one place: the verifier walks what follows a call once for each.
+        // Where it leaves the node it is what it was.
+        Ok(Next::Direct(entry)) if D::SIDE == Side::Outside => direct::follow(&mut packet, entry, D::HOOK),
         Ok(Next::Send(learnt)) => {
             let pod = deliver::pod(&packet.tuple.destination);
             D::send(&mut packet, pod, learnt)
@@ -97,9 +101,11 @@ fn family<D: Direction, A: Parse>(skb: *mut __sk_buff) -> i32 {
 }
 
 /// What becomes of a packet whose addresses are final.
-enum Next {
+enum Next<A: Ip> {
     /// The program's verdict stands.
     Leave,
+    /// It goes to another node as it is, on this connection's way.
+    Direct(&'static mut Entry<A>),
     /// Nobody translates it. The local pod it is for.
     Plain(Option<&'static Pod>),
     /// It was translated: its way is looked up, and may be learnt.
@@ -107,7 +113,7 @@ enum Next {
 }
 
 #[inline(always)]
-fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
+fn stages<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next<A>, Reason> {
     let mut known = true;
     if D::OF_A_POD {
         match source::of_device(packet.skb, &packet.tuple) {
@@ -176,14 +182,10 @@ fn pod_at<D: Direction, A: Parse>(destination: &A) -> Option<&'static Pod> {
 fn follow<D: Direction, A: Parse>(
     packet: &mut Packet<A>,
     entry: &'static mut Entry<A>,
-) -> Result<Next, Reason> {
+) -> Result<Next<A>, Reason> {
     packet.service = entry.service;
     if entry.flags & flags::DIRECT != 0 {
-        // Where it leaves the node it is what it was.
-        if D::SIDE == Side::Outside {
-            direct::follow(packet, entry, D::HOOK)?;
-        }
-        return Ok(Next::Leave);
+        return Ok(Next::Direct(entry));
     }
     let reply = entry.flags & flags::REPLY != 0;
     let reason = if reply { Reason::ReplyTranslated } else { Reason::Translated };
@@ -200,7 +202,7 @@ fn follow<D: Direction, A: Parse>(
 
 /// A fragment: a first one goes on like any packet, unless others wait for it; a later one does as its first did.
 #[inline(always)]
-fn fragments<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Option<Next>, Reason> {
+fn fragments<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Option<Next<A>>, Reason> {
     if packet.kind == Kind::First {
         if D::SHORTCUT && fragment::release(packet) {
             packet.verdict = DROP;
@@ -213,6 +215,7 @@ fn fragments<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Option<Ne
             report::packet(D::HOOK, Reason::FragmentTranslated, packet);
             Ok(Some(Next::Send(None)))
         }
+        Followed::Direct => Ok(Some(fragment::first(packet).map_or(Next::Leave, Next::Direct))),
         // What the node's own stack sends is in order.
         Followed::Unknown if D::SHORTCUT && fragment::concerns(packet) => {
             Err(if fragment::hold(packet) { Reason::FragmentHeld } else { Reason::Fragment })
@@ -226,7 +229,7 @@ fn fragments<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Option<Ne
 fn without_ports<D: Direction, A: Parse>(
     packet: &mut Packet<A>,
     pod: Option<&'static Pod>,
-) -> Result<Next, Reason> {
+) -> Result<Next<A>, Reason> {
     if packet.kind == Kind::Error {
         match icmp::translate(packet) {
             0 => {}
@@ -242,7 +245,7 @@ fn without_ports<D: Direction, A: Parse>(
 
 /// A packet that nobody translates. One to the Services' range that no frontend is for never leaves the node (S35, S37).
 #[inline(always)]
-fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next, Reason> {
+fn plain<D: Direction, A: Parse>(packet: &mut Packet<A>, pod: Option<&Pod>) -> Result<Next<A>, Reason> {
     if let Some(pod) = pod {
         D::send(packet, Some(pod), None)?;
         return Ok(Next::Leave);
@@ -282,7 +285,7 @@ fn is_to_the_world<A: Parse>(packet: &Packet<A>) -> bool {
 ///
 /// An answer, as far as one can be told, is no beginning: who asked for a pod's address knows no other.
 #[inline(always)]
-fn masquerade<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next, Reason> {
+fn masquerade<D: Direction, A: Parse>(packet: &mut Packet<A>) -> Result<Next<A>, Reason> {
     if packet.kind == Kind::Error || packet.has_ports() && !packet.begins() {
         return Ok(Next::Leave);
     }
@@ -319,7 +322,7 @@ fn record<D: Direction, A: Parse>(
 /// itself, maybe from the same port, and the replies of the two must differ (S49). A port below 1024 says something, and
 /// stays.
 #[inline(always)]
-fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next, Reason> {
+fn connect<D: Direction, A: Parse>(packet: &mut Packet<A>, frontend: &Frontend) -> Result<Next<A>, Reason> {
     if D::FROM_NODE && direct::leaves(packet, frontend) {
         return Ok(Next::Leave);
     }

@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use fairway_common::Reason;
-use fairway_common::conntrack::{Entry, Hop, Sums};
+use fairway_common::conntrack::{Entry, Hop, Sums, flags};
 use fairway_common::fragment::{self, MASK, PLACES, SECONDS};
 
 use crate::maps::{HELD, HOLDING};
@@ -14,14 +14,18 @@ use crate::packet::{self, ETHERNET, Kind, Packet, Parse};
 use crate::stage::clock::now;
 use crate::stage::deliver::{self, INGRESS};
 
-/// Remembers what a first fragment became; a flag says whether it was translated.
+/// Remembers what a first fragment became, and whether it was translated; `direct`: the connection on whose way it goes
+/// to another node as it is.
 #[inline(never)]
-pub fn remember<A: Parse>(packet: &Packet<A>) {
+pub fn remember<A: Parse>(packet: &Packet<A>, direct: Option<&Entry<A>>) {
     let id = A::fragment_id(packet.skb, packet.transport());
     let name = fragment::name(&packet.original, id);
-    let flags = (packet.tuple != packet.original) as u32;
+    let (to, flags) = match direct {
+        Some(entry) => (&entry.to, flags::DIRECT),
+        None => (&packet.tuple, (packet.tuple != packet.original) as u32),
+    };
     let entry = Entry {
-        to: packet.tuple,
+        to: *to,
         last_seen: now(),
         flags,
         service: packet.service,
@@ -47,6 +51,9 @@ pub fn follow<A: Parse>(packet: &mut Packet<A>) -> Result<Followed, Reason> {
     if entry.flags == 0 {
         return Ok(Followed::Plain);
     }
+    if entry.flags & flags::DIRECT != 0 {
+        return Ok(Followed::Direct);
+    }
     packet.service = entry.service;
     packet.readdress(&entry.to)?;
     Ok(Followed::Translated)
@@ -61,6 +68,16 @@ pub enum Followed {
     Plain,
     /// It was translated, and now this one is.
     Translated,
+    /// It goes to another node as it is, see [`first`].
+    Direct,
+}
+
+/// What is remembered of a fragment's first.
+#[inline(always)]
+pub fn first<A: Parse>(packet: &Packet<A>) -> Option<&'static mut Entry<A>> {
+    let name = fragment::name(&packet.tuple, A::fragment_id(packet.skb, packet.transport()));
+    // SAFETY: a live entry of the map; races with other CPUs lose a way at most.
+    A::fragments().get_ptr_mut(&name).map(|entry| unsafe { &mut *entry })
 }
 
 /// Lets a later fragment wait for its first; false: there is no room.
