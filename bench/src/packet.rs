@@ -23,15 +23,15 @@ use anyhow::{Context, Result, ensure};
 use aya::programs::ProgramFd;
 use clap::Args;
 use fairway_common::{Reason, TCP};
-use fairway_datapath::Datapath;
 use fairway_datapath::table::{Frontend, FrontendKey, Op, Run, Tables};
+use fairway_datapath::{Datapath, Network};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::cases::{Block, Flow, Row, Services};
+use self::cases::{Block, Direct, Flow, Row, Services};
 use self::flows::FLOWS;
 use self::harness::Harness;
 use self::test_run::Kind;
-use self::world::{NAT_PORTS, World};
+use self::world::World;
 
 /// Runs of a packet that is always the same, as often as given: the median counts, since others use the CPU too.
 const HOT: (u32, usize) = (20_000, 5);
@@ -76,22 +76,17 @@ impl Arguments {
 
 /// Measures, prints the table and writes the file.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut world = World::load(NAT_PORTS, false).map_err(anyhow::Error::msg)?;
-    let shapes = shape::all(&mut world.datapath)?;
-    let mut bench = Bench { harness: Harness::load()?, programs: BTreeMap::new(), fillers: 0 };
+    let mut sites = [Site::load(false)?, Site::load(true)?];
+    let shapes = shape::all(&mut sites[0].world.datapath)?;
     stay()?;
-    let mut services = Vec::new();
-    for v4 in [true, false] {
-        world.select(v4, TCP);
-        services.push((v4, Services::put(&mut world)));
-    }
     let mut blocks = Vec::new();
     for count in &arguments.services {
-        for (v4, services) in &services {
-            world.select(*v4, TCP);
-            for mut block in services.blocks(&world)? {
-                block.rows.retain(|row| arguments.wants(row, *v4));
-                blocks.push((*count, *v4, block));
+        for site in &mut sites {
+            for v4 in [true, false] {
+                for mut block in site.blocks(v4)? {
+                    block.rows.retain(|row| arguments.wants(row, v4));
+                    blocks.push((*count, v4, block));
+                }
             }
         }
     }
@@ -101,10 +96,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let progress = ProgressBar::new((blocks.len() * arguments.rounds) as u64)
         .with_style(ProgressStyle::with_template("{wide_bar} {percent}%, {eta} left")?);
     for (count, v4, block) in &mut blocks {
+        let Site { world, bench, services, .. } = &mut sites[usize::from(block.direct)];
         world.select(*v4, TCP);
-        bench.fill(&mut world, *count)?;
+        bench.fill(world, *count)?;
         let (_, services) = services.iter().find(|(family, _)| family == v4).context("two families")?;
-        bench.measure(&mut world, services, block, arguments.rounds, &progress)?;
+        bench.measure(world, services, block, arguments.rounds, &progress)?;
     }
     progress.finish_and_clear();
     let primitives = if primitives {
@@ -125,6 +121,49 @@ fn stay() -> Result<()> {
     let mut one = nix::sched::CpuSet::new();
     one.set(last.context("no CPU to run on")?)?;
     Ok(nix::sched::sched_setaffinity(own, &one)?)
+}
+
+/// A node, and what is measured at it.
+struct Site {
+    world: World,
+    bench: Bench,
+    services: Vec<(bool, Services)>,
+    direct: Vec<(bool, Direct)>,
+}
+
+impl Site {
+    /// `direct`: packets go to other nodes as they are, and nothing else is measured.
+    fn load(direct: bool) -> Result<Self> {
+        let change = |options: &mut fairway_datapath::Options| {
+            if direct {
+                options.direct = fairway_datapath::Direct::Link;
+            }
+        };
+        let mut world = World::load_with(change).map_err(anyhow::Error::msg)?;
+        let bench = Bench { harness: Harness::load()?, programs: BTreeMap::new(), fillers: 0 };
+        let (mut services, mut ways) = (Vec::new(), Vec::new());
+        for v4 in [true, false] {
+            world.select(v4, TCP);
+            services.push((v4, Services::put(&mut world)));
+            if direct {
+                ways.push((v4, Direct::put(&mut world)));
+            }
+        }
+        if direct {
+            let nodes = ["192.168.50.2/32".parse()?, "fd00:50::2/128".parse()?];
+            world.datapath.set_networks(&nodes.map(|range| Network { range, tunnel: None, node: true }))?;
+        }
+        Ok(Self { world, bench, services, direct: ways })
+    }
+
+    fn blocks(&mut self, v4: bool) -> Result<Vec<Block>> {
+        self.world.select(v4, TCP);
+        if let Some((_, direct)) = self.direct.iter().find(|(family, _)| *family == v4) {
+            return direct.blocks(&self.world);
+        }
+        let (_, services) = self.services.iter().find(|(family, _)| *family == v4).context("two families")?;
+        services.blocks(&self.world)
+    }
 }
 
 struct Bench {

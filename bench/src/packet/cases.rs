@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use fairway_common::conntrack::tcp;
 use fairway_common::harness::{Field, HEAD, Plan};
+use fairway_common::service::Frontend;
 use fairway_common::{Reason, TCP};
 
 use super::flows::{CLIENTS, Connections, FLOWS, NEW, PORTS, SHOWN};
@@ -51,6 +52,8 @@ pub(crate) struct Block {
     pub(crate) connections: Option<Connections>,
     /// Whether pods have had translated connections: their packets are looked up from then on.
     pub(crate) used: bool,
+    /// Whether packets go to other nodes as they are.
+    pub(crate) direct: bool,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -95,6 +98,7 @@ impl Services {
             frontend,
             backend,
             shown: SocketAddr::new(shown.ip(), SHOWN),
+            direct: false,
         };
         let mut blocks = vec![self.plain(world, false)?, self.plain(world, true)?, self.new_flows(world)?];
         // Established, in both directions: program and device of what the client sends, and of the answers.
@@ -134,7 +138,7 @@ impl Services {
                     }
                 }
             }
-            blocks.push(Block { connections: Some(connections), used: true, rows });
+            blocks.push(Block { connections: Some(connections), used: true, direct: false, rows });
         }
         Ok(blocks)
     }
@@ -169,7 +173,7 @@ impl Services {
             let what = What { program, case: &case, device, verdict, reason: None };
             row(world, &what, Flow::Hot, ends, [0, 2])
         });
-        Ok(Block { connections: None, used, rows: rows.collect::<Result<_>>()? })
+        Ok(Block { connections: None, used, direct: false, rows: rows.collect::<Result<_>>()? })
     }
 
     /// Connections that begin.
@@ -185,7 +189,52 @@ impl Services {
             let what = What { program, case, device, verdict: REDIRECT, reason: Some(reason) };
             row(world, &what, Flow::New, ends, [0, 2])
         });
-        Ok(Block { connections: None, used: true, rows: rows.collect::<Result<_>>()? })
+        Ok(Block { connections: None, used: true, direct: false, rows: rows.collect::<Result<_>>()? })
+    }
+}
+
+/// A Service whose packets go to other nodes as they are.
+pub(crate) struct Direct(SocketAddr);
+
+/// Its backends, of another node.
+const BACKENDS: u8 = 100;
+
+impl Direct {
+    /// Writes it for the family that is selected.
+    pub(crate) fn put(world: &mut World) -> Self {
+        let backends: Vec<_> = (1..=BACKENDS).map(|n| world.remote(n, 8080)).collect();
+        let frontend = world.service(3);
+        for port in frontend.port()..frontend.port() + PORTS {
+            let flags = Frontend::HASHED | Frontend::DIRECT;
+            world.put(SocketAddr::new(frontend.ip(), port), &[], &backends, flags);
+        }
+        Self(frontend)
+    }
+
+    /// What is measured of it: connections that begin, of which nothing is noted, and known ones.
+    pub(crate) fn blocks(&self, world: &World) -> Result<Vec<Block>> {
+        let client = world.client(CLIENTS);
+        let shown = SocketAddr::new(client.ip(), CLIENTS);
+        let backend = world.remote(1, 8080);
+        let known = Connections { client, frontend: self.0, backend, shown, direct: true };
+        let rows = |flows: &[Flow], ends: [SocketAddr; 2], case: &str| {
+            let mut rows = Vec::new();
+            for flow in flows {
+                for (program, verdict, reason) in
+                    [("from_network", REDIRECT, Reason::Direct), (WIRE, BACK, Reason::Accelerated)]
+                {
+                    let what = What { program, case, device: 0, verdict, reason: Some(reason) };
+                    rows.push(row(world, &what, *flow, ends, [0, 2])?);
+                }
+            }
+            anyhow::Ok(rows)
+        };
+        let new = rows(&[Flow::New], [world.client(0), self.0], "new, direct")?;
+        let old = rows(&[Flow::Hot, Flow::Many], [client, self.0], "established, direct")?;
+        Ok(vec![
+            Block { connections: None, used: false, direct: true, rows: new },
+            Block { connections: Some(known), used: false, direct: true, rows: old },
+        ])
     }
 }
 

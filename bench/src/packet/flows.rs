@@ -29,6 +29,8 @@ pub(crate) struct Connections {
     pub(crate) backend: SocketAddr,
     /// The client as the backend sees it.
     pub(crate) shown: SocketAddr,
+    /// Its packets go to another node as they are: there is no other direction.
+    pub(crate) direct: bool,
 }
 
 impl Connections {
@@ -57,9 +59,9 @@ impl Connections {
             let (client, service) = ((flow & 0x3fff) as u16, (flow >> 14) as u16);
             let original = tuple(self.client, self.frontend, (client, service));
             let shown = tuple(self.shown, self.backend, (client, service));
-            for (key, to, flags) in
-                [(original, shown, seen), (shown.reversed(), original.reversed(), seen | flags::REPLY)]
-            {
+            let sent = (original, shown, if self.direct { flags::DATA | flags::DIRECT } else { seen });
+            let back = (shown.reversed(), original.reversed(), seen | flags::REPLY);
+            for (key, to, flags) in [Some(sent), (!self.direct).then_some(back)].into_iter().flatten() {
                 keys.push(key);
                 values.push(Entry {
                     to,

@@ -114,6 +114,11 @@ async fn changes_routing(world: &World) -> anyhow::Result<()> {
 
 async fn cleaned_up(world: &World) -> anyhow::Result<()> {
     let (node, state) = ("node3", &world.lab.state);
+    let mut with_xdp = state.clone();
+    with_xdp.settings.insert("xdp".into(), "generic".into());
+    world.settle(node, &with_xdp).await?;
+    let driver = || world.run(node, "ip -d link show dev eth0");
+    ensure!(driver()?.contains("prog/xdp"), "no program at the driver: {}", driver()?);
     world.lab.stop(node, false)?;
     let (own, pins) = (state.directory().join(node).join("state"), state.pins(Some(node)));
     let command = |more: &str| {
@@ -134,6 +139,7 @@ async fn cleaned_up(world: &World) -> anyhow::Result<()> {
     let routes = world.routes(node)?;
     ensure!(!routes.contains("proto 250"), "routes are left: {routes}");
     ensure!(!pins.exists(), "pins are left in {}", pins.display());
+    ensure!(!driver()?.contains("prog/xdp"), "a program is left at the driver: {}", driver()?);
     command("")?;
     Ok(())
 }
