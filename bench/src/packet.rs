@@ -104,9 +104,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     progress.finish_and_clear();
     let primitives = if primitives {
+        let [Site { world, bench, services, .. }, _] = &mut sites;
         world.select(true, TCP);
         let (_, services) = services.first().context("two families")?;
-        primitives::measure(&mut bench.harness, &services.routed(&world)?, arguments.rounds)?
+        primitives::measure(&mut bench.harness, &services.routed(world)?, arguments.rounds)?
     } else {
         Vec::new()
     };
