@@ -16,7 +16,7 @@ use fairway_tests::traffic::{http_status, http_text};
 use serde_json::{Value, json};
 
 use self::client::{Orders, Times};
-use self::manifests::{ENDPOINTS, MEASURED, PODS};
+use self::manifests::{MEASURED, PODS};
 
 /// How long the agent may take for all Services.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -30,9 +30,12 @@ const IDLE: Duration = Duration::from_secs(5);
 /// empty tables, its memory, and CPU time.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Services, each with four endpoints
+    /// Services
     #[arg(long, value_delimiter = ',', value_parser = crate::packet::number, default_value = "100,1k,10k,50k")]
     services: Vec<u32>,
+    /// Endpoints of each Service
+    #[arg(long, default_value_t = 4)]
+    endpoints: u32,
     /// Changes of each kind: with nothing before them, and right after another
     #[arg(long, default_value_t = 60)]
     rounds: usize,
@@ -70,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "IDLE"
     );
     for services in &arguments.services {
-        let row = World::build(*services)?.measure(arguments)?;
+        let row = World::build([*services, arguments.endpoints])?.measure(arguments)?;
         let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
         println!(
             "{:10}{services:>9}{:>7.1} ms{:>6.1} ms{:>6.1} ms{:>7.1} ms{:>8.2} s{:>7.2} s{:>5.0} MiB{:>5.0} MiB{:>9.2} ms{:>8.2} ms{:>7.1} %",
@@ -112,6 +115,7 @@ impl Drop for Control {
 
 struct World {
     services: u32,
+    endpoints: u32,
     lab: Running,
     control: Control,
     manifests: PathBuf,
@@ -119,7 +123,7 @@ struct World {
 
 impl World {
     /// A node with its pods, and a control plane that declares so many Services.
-    fn build(services: u32) -> Result<Self> {
+    fn build([services, endpoints]: [u32; 2]) -> Result<Self> {
         let id = format!("prog-{}", std::process::id());
         let pods = std::env::temp_dir().join(format!("fairway-{id}.yaml"));
         fs::write(&pods, manifests::pods())?;
@@ -136,9 +140,9 @@ impl World {
             fs::copy(entry.path(), manifests.join(entry.file_name()))?;
         }
         manifests::replace(&manifests.join("measured.yaml"), &manifests::service("measured", MEASURED))?;
-        manifests::fill(&manifests, services)?;
+        manifests::fill(&manifests, services, endpoints)?;
         let control = start_control(&lab.state, &manifests)?;
-        let world = Self { services, lab, control, manifests };
+        let world = Self { services, endpoints, lab, control, manifests };
         world.wait_for_frontends()?;
         Ok(world)
     }
@@ -159,7 +163,7 @@ impl World {
         let [rss, pss] = process::memory(agent)?;
         let [control_rss, _] = process::memory(control)?;
         Ok(json!({
-            "peer": "fairway", "services": self.services, "endpoints": ENDPOINTS,
+            "peer": "fairway", "services": self.services, "endpoints": self.endpoints,
             "change_p50_ms": quantile(&mut times.apart, 0.5), "change_p99_ms": quantile(&mut times.apart, 0.99),
             "next_p50_ms": quantile(&mut times.next, 0.5), "next_p99_ms": quantile(&mut times.next, 0.99),
             "full_sync_s": full_sync, "start_s": start, "rss_mib": rss, "pss_mib": pss, "control_rss_mib": control_rss,

@@ -165,6 +165,9 @@ pub(crate) fn pin_again(object: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut attribute).map(drop)
 }
 
+/// What a batch takes: values may be large.
+const BATCH_BYTES: usize = 1 << 19;
+
 /// Walks a map in batches of raw keys and values, to the first batch of which `visit` wants no entry; returns the number of
 /// entries. Those that come or go meanwhile may or may not be seen.
 fn walk(
@@ -184,7 +187,7 @@ fn walk(
         element_flags: u64,
         flags: u64,
     }
-    let mut size = 4096;
+    let mut size = (BATCH_BYTES / (key + value)).clamp(64, 4096);
     let mut total = 0;
     // Where a batch ends: four bytes for hash maps.
     let mut token = [0u8; 64];

@@ -6,8 +6,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-/// Endpoints of each Service.
-pub(crate) const ENDPOINTS: u32 = 4;
 /// The address of the Service that is measured, below those of the others.
 pub(crate) const MEASURED: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// Its port.
@@ -48,20 +46,20 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 }
 
 /// Makes so many Services be declared, beside the one that is measured.
-pub(crate) fn fill(directory: &Path, services: u32) -> io::Result<()> {
+pub(crate) fn fill(directory: &Path, services: u32, endpoints: u32) -> io::Result<()> {
     for file in 0..services.div_ceil(IN_A_FILE) {
         let mut text = String::new();
         for number in file * IN_A_FILE..services.min((file + 1) * IN_A_FILE) {
             let address = Ipv4Addr::from(u32::from(FIRST) + number);
-            let endpoints: Vec<_> = (0..ENDPOINTS)
-                .map(|it| IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_ENDPOINT) + number * ENDPOINTS + it)))
+            let places: Vec<_> = (0..endpoints)
+                .map(|it| IpAddr::V4(Ipv4Addr::from(u32::from(FIRST_ENDPOINT) + number * endpoints + it)))
                 .collect();
             // Writing into a String does not fail.
             let _ = write!(
                 text,
                 "{}{}",
                 service(&format!("s{number}"), address),
-                slice(&format!("s{number}"), &endpoints)
+                slice(&format!("s{number}"), &places)
             );
         }
         replace(&directory.join(format!("services-{file:04}.yaml")), &text)?;
