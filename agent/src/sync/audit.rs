@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// How often the tables are compared.
 const EVERY: Duration = Duration::from_secs(10);
-/// How many times the CPU time of reading it is until the next comparison: large tables are compared less often, and an
+/// How many times the CPU time of reading and comparing it is until the next comparison: large tables are compared less often, and an
 /// agent to which nothing happens takes less than a thousandth of a CPU.
 const REST: u32 = 2_000;
 /// So often syncs may come in between before one waits.
@@ -21,7 +21,7 @@ const PATIENCE: u32 = 3;
 pub(super) struct Audit<E> {
     at: tokio::time::Instant,
     reading: Option<JoinHandle<(Result<Image, E>, Duration)>>,
-    /// CPU time that the last reading took.
+    /// CPU time that the last one took.
     cost: Duration,
     /// A sync has changed the tables since they began to be read.
     stale: bool,
@@ -76,9 +76,10 @@ impl<E: Send + 'static> Audit<E> {
         self.late >= PATIENCE && self.reading.is_some()
     }
 
-    /// It was compared.
-    pub(super) fn end(&mut self) {
+    /// It was compared, in so much CPU time.
+    pub(super) fn end(&mut self, compared: Duration) {
         self.late = 0;
+        self.cost += compared;
         self.rest();
     }
 
@@ -88,7 +89,7 @@ impl<E: Send + 'static> Audit<E> {
 }
 
 /// What the calling thread has taken so far. Unlike the time that passes it does not grow with what others do.
-fn cpu() -> Duration {
+pub(super) fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
@@ -137,7 +138,7 @@ mod tests {
         begin(&mut audit).await;
         assert!(audit.is_urgent());
         assert!(audit.next().await.is_some_and(|image| image.is_ok()));
-        audit.end();
+        audit.end(Duration::ZERO);
         begin(&mut audit).await;
         assert!(!audit.is_urgent());
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::audit::Audit;
+use super::audit::{Audit, cpu};
 use super::burst::due;
 use super::changes::Changes;
 use super::engine::{Engine, Outcome};
@@ -168,12 +168,13 @@ impl<T: Tables + Send + 'static> Serving<T> {
     async fn audit(&mut self, image: Result<Image, T::Error>) {
         let Some(mut engine) = self.engine.take() else { return };
         let done = tokio::task::spawn_blocking(move || {
+            let start = cpu();
             let audited = image.and_then(|image| engine.restore(&image));
-            (engine, audited)
+            (engine, audited, cpu().saturating_sub(start))
         });
         let done = done.await;
-        self.audit.end();
-        let Ok((engine, audited)) = done else {
+        self.audit.end(done.as_ref().map(|(.., took)| *took).unwrap_or_default());
+        let Ok((engine, audited, _)) = done else {
             error!("the tables could not be compared; the agent stops, and what is in force stays");
             return self.stop.cancel();
         };
