@@ -26,6 +26,9 @@ use crate::sync::{Origin, chain};
 const BURST: Duration = Duration::from_millis(500);
 /// How many times as long as a look it is until the next one.
 const REST: u32 = 20;
+/// Sockets of all backends are looked for so long after the tables changed, or so many times as long as that took before: what
+/// came and went faster than states are seen is known by nothing else.
+const ALL: (Duration, u32) = (Duration::from_secs(10), 200);
 /// How long a socket is looked for: it may have been about to connect when its backend went.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -55,14 +58,14 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         return;
     }
     let mut state = shared.state.subscribe();
-    let (mut known, mut left, mut tracker) = (Known::default(), Left::default(), None);
+    let (mut known, mut left, mut tracker) = (Known::default(), Left::new(Instant::now()), None);
     let mut began = Instant::now();
     loop {
         let latest = state.borrow_and_update().clone();
         // Until a state is there, nobody knows what is gone.
         if latest.origin != Origin::Kernel {
             began = Instant::now();
-            left.note(&latest.backend_ids);
+            left.note(&latest.backend_ids, began);
             look(&shared, &mut tracker, &mut known, &mut left).await;
         }
         let rest = BURST.max(began.elapsed() * REST);
@@ -71,12 +74,23 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             () = tokio::time::sleep(PATIENCE), if known.expects_more() || left.expects_more() => {}
             () = stop.cancelled() => return,
         }
-        tokio::time::sleep(rest).await;
+        let rested = tokio::time::sleep(rest);
+        tokio::pin!(rested);
+        loop {
+            let latest = state.borrow_and_update().clone();
+            if latest.origin != Origin::Kernel {
+                left.note(&latest.backend_ids, Instant::now());
+            }
+            tokio::select! {
+                () = &mut rested => break,
+                changed = state.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
     }
 }
 
 /// Backends that runs named once, and do not any more.
-#[derive(Default)]
 struct Left {
     /// All that runs named when it was last looked.
     used: OrdMap<BackendKey, u32>,
@@ -84,13 +98,29 @@ struct Left {
     leaving: HashMap<BackendKey, u32>,
     /// Those that are gone, and since when.
     gone: HashMap<BackendKey, Instant>,
-    /// Sockets of backends that went before this agent came were looked for.
-    begun: bool,
+    /// When sockets of all backends are looked for: at first at once, for what went before this agent came.
+    all: Option<Instant>,
+    /// How long that took.
+    cost: Duration,
 }
 
 impl Left {
+    fn new(now: Instant) -> Self {
+        Self {
+            used: OrdMap::new(),
+            leaving: HashMap::new(),
+            gone: HashMap::new(),
+            all: Some(now),
+            cost: Duration::ZERO,
+        }
+    }
+
     /// Notes what is different in what runs name.
-    fn note(&mut self, used: &OrdMap<BackendKey, u32>) {
+    fn note(&mut self, used: &OrdMap<BackendKey, u32>, now: Instant) {
+        if self.used.ptr_eq(used) {
+            return;
+        }
+        self.all.get_or_insert(now + ALL.0.max(self.cost * ALL.1));
         for item in self.used.diff(used) {
             match item {
                 DiffItem::Remove(key, id) => drop(self.leaving.insert(*key, *id)),
@@ -119,18 +149,19 @@ impl Left {
     }
 
     fn expects_more(&self) -> bool {
-        !self.gone.is_empty()
+        !self.gone.is_empty() || self.all.is_some()
     }
 
-    /// Looks for sockets whose backend is gone: at first for all, then for those of backends that went lately.
+    /// Looks for sockets whose backend is gone: for those of backends that went lately, and at times for all.
     fn stranded(&mut self, tracker: &Tracker) -> Result<Vec<Socket>, Error> {
         let is_gone = |id, (service, address, port): &BackendKey| {
             tracker.is_gone(id, *service, SocketAddr::new(*address, *port))
         };
-        let gone = self.take(Instant::now(), is_gone);
-        if !self.begun {
+        let now = Instant::now();
+        let gone = self.take(now, is_gone);
+        if self.all.is_some_and(|due| due <= now) {
             let stranded = tracker.stranded_sockets()?;
-            self.begun = true;
+            (self.all, self.cost) = (None, now.elapsed());
             return Ok(stranded);
         }
         if gone.is_empty() { Ok(Vec::new()) } else { tracker.sockets_of(&gone) }
@@ -158,7 +189,7 @@ impl Known {
 
 async fn look(shared: &Shared, tracker: &mut Option<Tracker>, known: &mut Known, left: &mut Left) {
     let pins = shared.config.bpf_root.clone();
-    let (taken, mut asked) = (tracker.take(), std::mem::take(left));
+    let (taken, mut asked) = (tracker.take(), std::mem::replace(left, Left::new(Instant::now())));
     let found = tokio::task::spawn_blocking(move || {
         let found = taken.map_or_else(|| Tracker::open(&pins), Ok).and_then(|tracker| {
             let stranded = asked.stranded(&tracker)?;
@@ -227,15 +258,19 @@ mod tests {
     fn sockets_are_looked_for_when_their_backend_is_gone_and_not_while_it_still_answers() {
         let [stays, goes, returns]: [BackendKey; 3] = [7, 8, 9].map(|last| (1, [10, 0, 0, last].into(), 53));
         let place = |key: BackendKey| (key.0, SocketAddr::new(key.1, key.2));
-        let mut left = Left::default();
         let start = Instant::now();
-        left.note(&OrdMap::from_iter([(stays, 1_u32), (goes, 2), (returns, 3)]));
+        let mut left = Left { all: None, ..Left::new(start) };
+        left.note(&OrdMap::from_iter([(stays, 1_u32), (goes, 2), (returns, 3)]), start);
+        // What comes and goes before it is noted is found by the look for all.
+        assert!(left.expects_more() && left.all.take() == Some(start + ALL.0));
         assert!(left.take(start, |_, _| true).is_empty());
-        left.note(&OrdMap::from_iter([(stays, 1_u32)]));
+        left.note(&OrdMap::from_iter([(stays, 1_u32)]), start);
+        left.all = None;
         assert!(left.take(start, |_, _| false).is_empty() && !left.expects_more());
         let gone = left.take(start, |id, key| (id, *key) == (2, goes));
         assert_eq!(gone, HashSet::from([place(goes)]));
-        left.note(&OrdMap::from_iter([(stays, 1_u32), (returns, 4)]));
+        left.note(&OrdMap::from_iter([(stays, 1_u32), (returns, 4)]), start);
+        left.all = None;
         assert_eq!(left.take(start + PATIENCE, |_, _| true), HashSet::from([place(goes)]));
         assert!(left.take(start + 3 * PATIENCE, |_, _| true).is_empty() && !left.expects_more());
     }
