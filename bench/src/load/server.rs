@@ -4,6 +4,7 @@
 //! for; anything else comes back as it is. A datagram that begins with `E` comes back, of one that begins with `A` the
 //! beginning, and all others are thrown away.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
@@ -35,6 +36,9 @@ pub struct Serve {
     /// The scheduler's nice value
     #[arg(long, allow_negative_numbers = true)]
     nice: Option<i32>,
+    /// Let the kernel keep no closed connection in TIME_WAIT, for all in this network namespace
+    #[arg(long)]
+    no_time_wait: bool,
 }
 
 enum Socket {
@@ -57,6 +61,9 @@ enum Kind {
 /// A port cannot be had.
 pub fn serve(serve: &Serve) -> io::Result<()> {
     settle(None, serve.nice)?;
+    if serve.no_time_wait {
+        fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "0")?;
+    }
     let mut server = Server::new()?;
     for address in &serve.addresses {
         for port in serve.port..serve.port + serve.ports {

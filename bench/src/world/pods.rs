@@ -18,6 +18,9 @@ pub(super) fn manifests(settings: &Settings) -> io::Result<String> {
             ["fairway-bench", "serve", "--addresses", "$(IPS)"].map(Into::into).into();
         words.extend(["--port".into(), TARGET_PORT.to_string()]);
         words.extend(["--ports".into(), settings.ports.to_string()]);
+        // A web server closes first. Where an address is translated, the client's next connection from that port may bring older
+        // time stamps than the one in TIME_WAIT: it is refused, and tries again after 10 ms.
+        words.push("--no-time-wait".into());
         words.extend(settings.nice.iter().flat_map(|nice| ["--nice".into(), nice.to_string()]));
         all.push(pod(&format!("serve-{node}-{number}"), node, &words));
     }
