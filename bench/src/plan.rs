@@ -51,7 +51,7 @@ pub struct Choice {
     /// How often each peer has its turn
     #[arg(long)]
     pub rounds: Option<u32>,
-    /// How long a turn is counted, in milliseconds [default: 300, in the full suite 1000]
+    /// How long a turn is counted, in milliseconds [default: 300, in the full suite 500]
     #[arg(long, value_name = "MS")]
     pub duration: Option<u64>,
     /// How long it runs before, in milliseconds
@@ -89,6 +89,7 @@ const ALL: [Workload; 9] = [
     Workload::UdpPps1400,
 ];
 const CONNECTIONS: [Workload; 4] = [Workload::Connect, Workload::Crr, Workload::UdpRr, Workload::TcpStream];
+const FROM_ALL: [Workload; 4] = [Workload::Connect, Workload::Crr, Workload::UdpRr, Workload::Http];
 const BOTH: [Cpus; 2] = [Cpus::Same, Cpus::Each];
 
 /// Lists whose every combination is a cell.
@@ -115,13 +116,13 @@ impl Choice {
     /// How often each peer has its turn in each cell.
     #[must_use]
     pub fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.suite == Suite::Quick { 5 } else { 11 })
+        self.rounds.unwrap_or(if self.suite == Suite::Quick { 5 } else { 7 })
     }
 
     /// How long a turn is counted.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        Duration::from_millis(self.duration.unwrap_or(if self.suite == Suite::Quick { 300 } else { 1000 }))
+        Duration::from_millis(self.duration.unwrap_or(if self.suite == Suite::Quick { 300 } else { 500 }))
     }
 
     /// The cells. Those with the same Services stand together.
@@ -160,8 +161,13 @@ impl Choice {
             Suite::Full => vec![
                 Group { services: &[100, 1000, 10_000, 50_000], workloads: workloads(&CONNECTIONS), ..base },
                 Group { backends: &[1, 100], workloads: workloads(&CONNECTIONS[..2]), ..base },
-                Group { from: From::value_variants(), ..base },
-                Group { families: &[Family::V6], from: From::value_variants(), ..base },
+                Group {
+                    families: &[Family::V4, Family::V6],
+                    from: From::value_variants(),
+                    workloads: workloads(&FROM_ALL),
+                    cpus: or(&self.cpus, &[Cpus::Each]),
+                    ..base
+                },
                 base,
             ],
         }
@@ -223,6 +229,8 @@ impl Group<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Parser;
 
     use super::*;
@@ -250,6 +258,22 @@ mod tests {
         sets.dedup();
         assert_eq!(sets, [(Family::V4, 1), (Family::V4, 10_000)]);
         assert!(cells.len() > 20 && cells.len() < 50, "{}", cells.len());
+    }
+
+    #[test]
+    fn the_full_suite_asks_from_everywhere_in_both_families_in_about_an_hour() {
+        let choice = choice("--suite full");
+        let cells = choice.cells();
+        let everywhere = |family| {
+            let from: BTreeSet<From> =
+                cells.iter().filter(|cell| cell.family == family).map(|cell| cell.from).collect();
+            from.len() == From::value_variants().len()
+        };
+        assert!(everywhere(Family::V4) && everywhere(Family::V6));
+        // Peers that can run here; what a turn takes beside what is counted.
+        let turn = choice.duration() + Duration::from_millis(150);
+        let all = turn * choice.rounds() * 6 * cells.len() as u32;
+        assert!((40..90).contains(&(all.as_secs() / 60)), "{all:?}, {} cells", cells.len());
     }
 
     #[test]
