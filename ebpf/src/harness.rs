@@ -49,24 +49,25 @@ fn write(plan: &mut Plan, data: usize, end: usize) -> bool {
 
 /// Writes a packet and becomes the TC program under test.
 #[classifier]
-pub fn tc_harness(ctx: TcContext) -> i32 {
-    let Some(plan) = PLAN.get_ptr_mut(0) else { return TC_ACT_SHOT as i32 };
+fn tc_harness(ctx: TcContext) -> i32 {
+    let Some(plan) = PLAN.get_ptr_mut(0) else { return TC_ACT_SHOT };
     // SAFETY: a live entry, used by one CPU at a time.
     if write(unsafe { &mut *plan }, ctx.data(), ctx.data_end()) {
-        let _ = unsafe { TC.tail_call(&ctx, 0) };
+        // SAFETY: the context is this program's own.
+        unsafe { TC.tail_call(&ctx, 0) };
     }
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 /// Does nothing: what every TC program costs at least.
 #[classifier]
-pub fn tc_empty(_: TcContext) -> i32 {
+fn tc_empty(_: TcContext) -> i32 {
     -1
 }
 
 /// Writes a packet and becomes the XDP program under test.
 #[xdp]
-pub fn xdp_harness(ctx: XdpContext) -> u32 {
+fn xdp_harness(ctx: XdpContext) -> u32 {
     let Some(plan) = PLAN.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
     // SAFETY: as above.
     let plan = unsafe { &mut *plan };
@@ -78,13 +79,14 @@ pub fn xdp_harness(ctx: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     }
     if write(plan, ctx.data(), ctx.data_end()) {
-        let _ = unsafe { XDP.tail_call(&ctx, 0) };
+        // SAFETY: as above.
+        unsafe { XDP.tail_call(&ctx, 0) };
     }
     xdp_action::XDP_ABORTED
 }
 
 /// Does nothing: what every XDP program costs at least.
 #[xdp]
-pub fn xdp_empty(_: XdpContext) -> u32 {
+fn xdp_empty(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }

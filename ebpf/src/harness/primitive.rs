@@ -53,6 +53,7 @@ fn fresh() -> Key {
 macro_rules! primitives {
     ($($name:ident($context:ident, $index:ident) $work:expr;)*) => {$(
         #[classifier]
+        #[allow(unused_unsafe, reason = "some of the work is safe")]
         pub fn $name($context: TcContext) -> i32 {
             let mut sum = 0u64;
             for $index in 0..TIMES {
