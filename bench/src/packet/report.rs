@@ -50,8 +50,8 @@ fn lines<'a>(blocks: &'a [(u32, bool, Block)], primitives: &'a Primitives) -> Ve
             .map(|(name, rounds)| line("primitive", Cow::from(primitives::case(name)), "-", 0, rounds)),
     );
     lines.sort_by(|a, b| {
-        let key = |line: &Line<'_>| (line.program, line.family, line.services);
-        (a.program, &a.case).cmp(&(b.program, &b.case)).then(key(a).cmp(&key(b)))
+        let [a, b] = [a, b].map(|line| (line.program, &line.case, line.family, line.services));
+        a.cmp(&b)
     });
     lines
 }

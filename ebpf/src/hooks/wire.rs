@@ -14,7 +14,7 @@ use fairway_common::{Reason, V4, V6};
 use crate::frame::{self, Frame, Plain};
 use crate::packet::ETHERNET;
 use crate::settings;
-use crate::stage::{conntrack, report, wire};
+use crate::stage::{conntrack, direct, report, wire};
 
 /// XDP at the node's device.
 #[xdp]
@@ -50,8 +50,8 @@ fn send<A: Plain>(frame: &Frame<A>) -> Option<()> {
     let entry = wire::find(frame, transport)?;
     if entry.flags & flags::DIRECT == 0 {
         frame.translate(transport, entry)?;
-    } else if settings::encloses() && entry.far != A::UNSPECIFIED {
-        frame.enclose(&entry.hop, &entry.far)?;
+    } else if let Some(node) = direct::node_of(entry) {
+        frame.enclose(&entry.hop, node)?;
     } else {
         frame.hop(&entry.hop)?;
     }

@@ -85,10 +85,16 @@ pub fn follow<A: Parse>(packet: &mut Packet<A>, entry: &mut Entry<A>, hook: Hook
 #[inline(always)]
 fn depart<A: Parse>(packet: &mut Packet<A>, entry: &Entry<A>, hook: Hook) -> Result<(), Reason> {
     report::packet(hook, Reason::Direct, packet);
-    if settings::encloses() && entry.far != A::UNSPECIFIED && !enclosed::put(packet.skb, &entry.far) {
-        return Err(Reason::RewriteFailed);
+    match node_of(entry) {
+        Some(node) if !enclosed::put(packet.skb, node) => Err(Reason::RewriteFailed),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The node that a direct connection's packets get a header for, if they get one.
+#[inline(always)]
+pub fn node_of<A: Ip>(entry: &Entry<A>) -> Option<&A> {
+    if settings::encloses() && entry.far != A::UNSPECIFIED { Some(&entry.far) } else { None }
 }
 
 /// Sends a packet on the way to its connection's backend, and learns the way. No route: no node is there, and nothing has
