@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fairway_datapath::{Error, Socket, Tracker};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -20,7 +21,7 @@ use crate::netlink::namespace;
 use crate::netlink::sockets::{self, UdpSocket};
 use crate::node::Shared;
 use crate::reconcile::BackendKey;
-use crate::sync::{Origin, chain};
+use crate::sync::{Origin, SyncState, chain};
 
 /// Changes in this time are looked at together.
 const BURST: Duration = Duration::from_millis(500);
@@ -61,11 +62,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let (mut known, mut left, mut tracker) = (Known::default(), Left::new(Instant::now()), None);
     let mut began = Instant::now();
     loop {
-        let latest = state.borrow_and_update().clone();
-        // Until a state is there, nobody knows what is gone.
-        if latest.origin != Origin::Kernel {
+        if left.follow(&mut state) {
             began = Instant::now();
-            left.note(&latest.backend_ids, began);
             look(&shared, &mut tracker, &mut known, &mut left).await;
         }
         let rest = BURST.max(began.elapsed() * REST);
@@ -77,10 +75,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         let rested = tokio::time::sleep(rest);
         tokio::pin!(rested);
         loop {
-            let latest = state.borrow_and_update().clone();
-            if latest.origin != Origin::Kernel {
-                left.note(&latest.backend_ids, Instant::now());
-            }
+            left.follow(&mut state);
             tokio::select! {
                 () = &mut rested => break,
                 changed = state.changed() => if changed.is_err() { return },
@@ -92,7 +87,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 
 /// Backends that runs named once, and do not any more.
 struct Left {
-    /// All that runs named when it was last looked.
+    /// All that runs named when a state was noted last.
     used: OrdMap<BackendKey, u32>,
     /// Those that may still answer, and the ids that they had.
     leaving: HashMap<BackendKey, u32>,
@@ -113,6 +108,16 @@ impl Left {
             all: Some(now),
             cost: Duration::ZERO,
         }
+    }
+
+    /// Notes the latest state. False: until one is there, nobody knows what is gone.
+    fn follow(&mut self, state: &mut watch::Receiver<Arc<SyncState>>) -> bool {
+        let latest = state.borrow_and_update().clone();
+        let known = latest.origin != Origin::Kernel;
+        if known {
+            self.note(&latest.backend_ids, Instant::now());
+        }
+        known
     }
 
     /// Notes what is different in what runs name.
