@@ -10,6 +10,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use fairway_control::Kubernetes;
 use fairway_datapath::{Timeouts, XdpMode};
 use ipnet::IpNet;
 
@@ -159,7 +160,9 @@ pub enum Error {
         address: String,
     },
     /// Two control planes.
-    #[error("control and manifests are both set: unset one; manifests runs a control plane inside the agent")]
+    #[error(
+        "only one of control, manifests and kubernetes can be set: the latter two run a control plane inside the agent"
+    )]
     TwoControlPlanes,
     /// Direct answers need nodes on one link.
     #[error("forwarding: `dsr-l2` needs nodes that share a link: it goes with routing `native` only")]
@@ -178,6 +181,8 @@ pub struct Config {
     pub control: Option<ControlAddress>,
     /// Directory of manifests for an embedded control plane.
     pub manifests: Option<PathBuf>,
+    /// The cluster for an embedded control plane.
+    pub kubernetes: Option<Kubernetes>,
     /// Certificates for [`ControlAddress::Tls`].
     pub tls: Option<TlsFiles>,
     /// Network devices; empty: those with a default route.

@@ -16,6 +16,9 @@ Examples:
   Serve the manifests of a directory, in one process:
     fairway-agent --manifests /etc/fairway/manifests
 
+  Serve a cluster, in one process:
+    fairway-agent --kubernetes --kubeconfig /etc/kubernetes/admin.conf
+
   Serve what a control plane streams, over mutual TLS:
     fairway-agent --control https://control.example.org:7443 \\
       --tls-cert client.pem --tls-key client.key --tls-ca ca.pem

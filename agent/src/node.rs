@@ -159,26 +159,34 @@ fn notify(state: NotifyState<'_>) {
 }
 
 async fn embedded(config: &Config) -> Result<Option<fairway_control::Server>, Error> {
-    let Some(manifests) = &config.manifests else {
-        return Ok(None);
+    use fairway_control::Options;
+    let options = match (&config.manifests, &config.kubernetes) {
+        (Some(manifests), _) => {
+            // What this agent told of its pods is there again before it tells it again: no endpoint is missing
+            // meanwhile.
+            let state = Some(config.state_dir.join("control-plane.state"));
+            Options { state, ..Options::new(manifests) }
+        }
+        (None, Some(kubernetes)) => Options::kubernetes(kubernetes.clone()),
+        (None, None) => return Ok(None),
     };
-    // What this agent told of its pods is there again before it tells it again: no endpoint is missing meanwhile.
-    let state = Some(config.state_dir.join("control-plane.state"));
-    let options = fairway_control::Options { state, ..fairway_control::Options::new(manifests) };
     Ok(Some(fairway_control::Server::start(options).await?))
 }
 
 fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<sync::Source> {
     match (&config.control, &config.manifests, control) {
-        (_, Some(manifests), Some(control)) => Some(sync::Source::Embedded {
+        (_, manifests, Some(control)) => Some(sync::Source::Embedded {
             channel: control.channel(),
-            name: format!("manifests in {}", manifests.display()),
+            name: match manifests {
+                Some(manifests) => format!("manifests in {}", manifests.display()),
+                None => "the Kubernetes API".to_owned(),
+            },
         }),
         (Some(address), ..) => {
             Some(sync::Source::Remote { address: address.clone(), tls: config.tls.clone() })
         }
         _ => {
-            warn!("no control plane: set control or manifests; the last state stays in force");
+            warn!("no control plane: set control, manifests or kubernetes; the last state stays in force");
             None
         }
     }

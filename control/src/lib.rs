@@ -7,7 +7,7 @@ mod source;
 mod stream;
 mod tls;
 
-pub use server::{Error, Listen, Options, Server, serve};
-pub use source::{Cause, Problem, validate};
+pub use server::{Error, Listen, Options, Server, Source, serve};
+pub use source::{Cause, ConnectionError, Kubernetes, Problem, validate};
 pub use stream::Subscriber;
 pub use tls::{Tls, TlsError};

@@ -1,4 +1,4 @@
-//! `fairway-control`: reads manifests and streams them to the agents.
+//! `fairway-control`: reads a cluster or manifests, and streams them to the agents.
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use fairway_control::{Listen, Options, Tls};
+use fairway_control::{Kubernetes, Listen, Options, Source, Tls};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -23,14 +23,17 @@ Examples:
     fairway-control --manifests ./manifests --listen 0.0.0.0:7443 \\
       --tls-cert ./certs/server.pem --tls-key ./certs/server.key --tls-ca ./certs/ca.pem
 
+  Serve a cluster:
+    fairway-control --kubernetes --kubeconfig ~/.kube/config --listen unix:///run/fairway/control.sock
+
   Take the objects from a cluster:
     kubectl get services,endpointslices,pods,nodes -A -o yaml > manifests/cluster.yaml
 
   Check them in CI:
     fairway-control validate ./manifests";
 
-/// The control plane of Fairway: watches a directory of Kubernetes manifests and streams what they declare to the
-/// agents on the nodes.
+/// The control plane of Fairway: watches a Kubernetes cluster, or a directory of manifests, and streams what they
+/// declare to the agents on the nodes.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
@@ -43,8 +46,15 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Run {
     /// Directory of YAML and JSON files: Service, EndpointSlice, Endpoints, Pod, Node. Changes take effect at once.
-    #[arg(long, value_name = "DIR", required = true, env = "FAIRWAY_CONTROL_MANIFESTS")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "kubernetes",
+        env = "FAIRWAY_CONTROL_MANIFESTS"
+    )]
     manifests: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Where agents connect: unix:///PATH (mode 0600) or HOST:PORT (mutual TLS). May be given several times.
     #[arg(
         long,
@@ -77,6 +87,45 @@ struct Run {
     /// Print the problems of the manifests and exit, as `validate` does.
     #[arg(long)]
     check: bool,
+}
+
+/// Which cluster is served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kubernetes")]
+struct Cluster {
+    /// Serve a cluster: its Services, EndpointSlices and Nodes, as its API server has them.
+    #[arg(long, env = "FAIRWAY_CONTROL_KUBERNETES", conflicts_with_all = ["manifests", "state_dir", "check"])]
+    kubernetes: bool,
+    /// How the API server is reached [default: KUBECONFIG, else the pod's service account]
+    #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_KUBECONFIG", requires = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "NAME", env = "FAIRWAY_CONTROL_KUBE_CONTEXT", requires = "kubernetes")]
+    kube_context: Option<String>,
+    /// The API server's own address, such as https://192.0.2.10:6443. Needed in a pod: the address of the Service
+    /// `kubernetes` is one that Fairway itself has to serve.
+    #[arg(long, value_name = "URL", env = "FAIRWAY_CONTROL_KUBE_SERVER", requires = "kubernetes")]
+    kube_server: Option<String>,
+    /// Serve only what has the label service.kubernetes.io/service-proxy-name with this value [default: only what
+    /// does not have it]
+    #[arg(long, value_name = "NAME", env = "FAIRWAY_CONTROL_SERVICE_PROXY_NAME", requires = "kubernetes")]
+    service_proxy_name: Option<String>,
+    /// More than half of the Services may go away at once. Without it, they are listed once more after 30 seconds
+    /// first, and served until then.
+    #[arg(long, env = "FAIRWAY_CONTROL_ALLOW_MASS_DELETE", requires = "kubernetes")]
+    allow_mass_delete: bool,
+}
+
+impl Cluster {
+    fn source(self) -> Option<Source> {
+        self.kubernetes.then_some(Source::Kubernetes(Kubernetes {
+            kubeconfig: self.kubeconfig,
+            context: self.kube_context,
+            server: self.kube_server,
+            service_proxy_name: self.service_proxy_name,
+            allow_mass_delete: self.allow_mass_delete,
+        }))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -115,18 +164,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         (Some(Command::Validate { manifests }), _) => Ok(validate(&manifests)),
         (None, Some(manifests)) if cli.run.check => Ok(validate(&manifests)),
-        (None, Some(manifests)) => {
+        (None, _) => {
             tracing_subscriber::fmt()
                 .with_writer(std::io::stderr)
                 .with_ansi(std::io::stderr().is_terminal())
                 .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
                 .init();
-            let options = options(cli.run, manifests)?;
+            let options = options(cli.run)?;
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime.block_on(serve(options))?;
             Ok(ExitCode::SUCCESS)
         }
-        (None, None) => bail!("--manifests is missing"),
     }
 }
 
@@ -140,7 +188,7 @@ fn validate(manifests: &std::path::Path) -> ExitCode {
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn options(run: Run, manifests: PathBuf) -> anyhow::Result<Options> {
+fn options(run: Run) -> anyhow::Result<Options> {
     let tls = match (run.tls_cert, run.tls_key, run.tls_ca) {
         (Some(cert), Some(key), Some(ca)) => Some(Tls { cert, key, ca }),
         _ => None,
@@ -160,7 +208,11 @@ fn options(run: Run, manifests: PathBuf) -> anyhow::Result<Options> {
         listen.push(Listen::Tcp { address: resolve(text)?, tls: tls.clone() });
     }
     let state = run.state_dir.map(|directory| directory.join("agents.json"));
-    Ok(Options { manifests, listen, grace: Duration::from_secs(run.grace), state })
+    let manifests = run.manifests.map(Source::Manifests);
+    let source = run.cluster.source().or(manifests).context("--manifests or --kubernetes is missing")?;
+    // What other agents tell has nothing to do with what a cluster has.
+    let grace = if matches!(source, Source::Kubernetes(_)) { 0 } else { run.grace };
+    Ok(Options { source, listen, grace: Duration::from_secs(grace), state })
 }
 
 fn resolve(text: &str) -> anyhow::Result<SocketAddr> {

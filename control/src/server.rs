@@ -3,18 +3,21 @@
 mod follow;
 mod listen;
 mod memory;
+mod report;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
+use self::follow::Followed;
 use crate::controller::load;
-use crate::source::{Directory, Problem, watch};
+use crate::source::{self, ConnectionError, Directory, Kubernetes, Problem, kubernetes};
 use crate::stream::{Shared, Subscriber};
 use crate::tls::{Tls, TlsError};
 
@@ -24,8 +27,8 @@ const STOP: Duration = Duration::from_secs(3);
 /// What a control plane is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory of Kubernetes manifests; it may be created later.
-    pub manifests: PathBuf,
+    /// Where declarations come from.
+    pub source: Source,
     /// Where agents may connect; none: only by [`Server::channel`].
     pub listen: Vec<Listen>,
     /// How long after a start an agent that serves an earlier state waits for its first answer: other agents may not
@@ -38,8 +41,26 @@ pub struct Options {
 impl Options {
     /// Serves `manifests` inside this process only.
     pub fn new(manifests: impl Into<PathBuf>) -> Self {
-        Self { manifests: manifests.into(), listen: Vec::new(), grace: Duration::ZERO, state: None }
+        Self::of(Source::Manifests(manifests.into()))
     }
+
+    /// Serves a cluster inside this process only.
+    pub fn kubernetes(kubernetes: Kubernetes) -> Self {
+        Self::of(Source::Kubernetes(kubernetes))
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, listen: Vec::new(), grace: Duration::ZERO, state: None }
+    }
+}
+
+/// Where declarations come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The directory of Kubernetes manifests; it may be created later.
+    Manifests(PathBuf),
+    /// A cluster's API server. What agents tell of their pods and nodes does not count: the cluster knows them.
+    Kubernetes(Kubernetes),
 }
 
 /// A place where agents connect.
@@ -70,6 +91,9 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It is not known how the API server is reached.
+    #[error("the Kubernetes API cannot be used")]
+    Kubernetes(#[from] ConnectionError),
     /// The thread that follows the manifests cannot be started.
     #[error("the thread that follows the manifests cannot be started")]
     Thread(#[source] io::Error),
@@ -82,17 +106,17 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    problems: Arc<Mutex<Vec<Problem>>>,
+    problems: Arc<watch::Sender<Vec<Problem>>>,
     memory: memory::Connector,
     addresses: Vec<SocketAddr>,
     tasks: JoinSet<Result<(), Error>>,
 }
 
 impl Server {
-    /// Binds every address, starts to read the manifests, and returns when agents may connect.
+    /// Binds every address, starts to read the source, and returns when agents may connect.
     ///
     /// # Errors
-    /// An address that cannot be bound, TLS files that cannot be used.
+    /// An address that cannot be bound, TLS files or a kubeconfig that cannot be used.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let known = options.state.as_deref().map(load).transpose().unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not known");
@@ -108,12 +132,12 @@ impl Server {
             addresses.extend(router.listen(listen, &mut tasks).await?);
         }
         let memory = router.memory(&mut tasks);
-        let newest = watch(Directory::new(options.manifests)).map_err(Error::Thread)?;
         let problems = Arc::default();
+        let source = follow_source(&options.source, &shared, &problems, &mut tasks).await?;
         if let Some(path) = options.state {
             tasks.spawn(follow::save_agents(Arc::clone(&shared), told, path));
         }
-        tasks.spawn(follow::follow(Arc::clone(&shared), newest, Arc::clone(&problems), health));
+        tasks.spawn(follow::follow(Arc::clone(&shared), source, Arc::clone(&problems), health));
         Ok(Self { shared, problems, memory, addresses, tasks })
     }
 
@@ -127,9 +151,9 @@ impl Server {
         &self.addresses
     }
 
-    /// What is wrong in the manifests now, sorted by place.
+    /// What is wrong in what is declared now, sorted by place.
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problems.borrow().clone()
     }
 
     /// The agents that are or were connected, by node.
@@ -176,6 +200,27 @@ impl Server {
             tracing::warn!("agents that do not read are cut off");
         }
         result
+    }
+}
+
+/// Starts to read the source.
+async fn follow_source(
+    source: &Source,
+    shared: &Arc<Shared>,
+    problems: &Arc<watch::Sender<Vec<Problem>>>,
+    tasks: &mut JoinSet<Result<(), Error>>,
+) -> Result<Followed, Error> {
+    match source {
+        Source::Manifests(directory) => {
+            let newest = source::watch(Directory::new(directory.clone())).map_err(Error::Thread)?;
+            Ok(Followed { newest, agents: true })
+        }
+        Source::Kubernetes(options) => {
+            let connection = kubernetes::connect(options).await?;
+            let newest = kubernetes::watch(&connection, options);
+            tasks.spawn(report::report(connection.client, Arc::clone(shared), problems.subscribe()));
+            Ok(Followed { newest, agents: false })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where declarations come from: manifests in a directory.
+//! Where declarations come from: manifests in a directory, or the Kubernetes API.
 
 mod address;
 mod declaration;
@@ -7,6 +7,7 @@ mod document;
 mod endpoint_slice;
 mod endpoints_object;
 mod file;
+pub(crate) mod kubernetes;
 mod merge;
 mod node;
 mod pod;
@@ -23,6 +24,7 @@ pub(crate) use declaration::{
 pub(crate) use directory::Directory;
 pub(crate) use watch::{Newest, watch};
 
+pub use kubernetes::{ConnectionError, Kubernetes};
 pub use problem::{Cause, Problem};
 
 /// Reads a directory of manifests once: what is wrong in it, sorted by place, and how many objects of which kind

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use fairway_control::Kubernetes;
 use fairway_datapath::{Timeouts, XdpMode};
 use ipnet::IpNet;
 
@@ -87,6 +88,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         node_name: node_name(&field("node-name"))?,
         control: control(&field("control"), tls.is_some(), insecure)?,
         manifests: field("manifests").path()?,
+        kubernetes: kubernetes(&field)?,
         tls,
         interfaces: field("interface").many("the name of a device")?,
         node_addresses: field("node-address").many("an IP address")?,
@@ -120,10 +122,23 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
     if config.forwarding == Forwarding::DsrL2 && config.routing != Routing::Native {
         return Err(Error::DirectInTunnels);
     }
-    if config.control.is_some() && config.manifests.is_some() {
+    let sources = [config.control.is_some(), config.manifests.is_some(), config.kubernetes.is_some()];
+    if sources.iter().filter(|source| **source).count() > 1 {
         return Err(Error::TwoControlPlanes);
     }
     Ok(config)
+}
+
+fn kubernetes<'a>(field: &impl Fn(&str) -> Field<'a>) -> Result<Option<Kubernetes>, Error> {
+    let text = |key| field(key).text().map(str::to_owned);
+    let kubernetes = Kubernetes {
+        kubeconfig: field("kubeconfig").path()?,
+        context: text("kube-context"),
+        server: text("kube-server"),
+        service_proxy_name: text("service-proxy-name"),
+        allow_mass_delete: field("allow-mass-delete").one("true or false")?,
+    };
+    Ok(field("kubernetes").one::<bool>("true or false")?.then_some(kubernetes))
 }
 
 fn node_name(field: &Field<'_>) -> Result<String, Error> {

@@ -104,7 +104,7 @@ fn a_control_plane_is_reached_with_certificates_or_on_purpose_without() {
     let with = |text: &str| load(Some(&format!("{tls}{text}")), &[], &[]).unwrap().config.control;
     assert_eq!(with("control = \"https://a:1\""), Some(ControlAddress::Tls("https://a:1".into())));
     assert_eq!(with("control = \"unix:///a\""), Some(ControlAddress::Unix("/a".into())));
-    assert!(error("control = \"unix:///a\"\nmanifests = \"/m\"").contains("both set"));
+    assert!(error("control = \"unix:///a\"\nmanifests = \"/m\"").contains("only one of"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn settle_one<'a>(
     let mut note = |field: String, cause| {
         problems.push(Problem {
             file: Some(service.origin.file.to_string()),
-            at: Some(service.origin.at),
+            at: service.origin.at,
             object: Some(format!("Service {}", service.value.model.name)),
             field: Some(field),
             cause,

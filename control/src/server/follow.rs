@@ -1,8 +1,8 @@
-//! Keeps the stream's state equal to what manifests and agents say, and tells of problems once.
+//! Keeps the stream's state equal to what the source and the agents say, and tells of problems once.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::control::control_server::SERVICE_NAME;
@@ -11,21 +11,30 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Error;
-use crate::controller::{Basis, Resolved, resolve, resolve_change, save};
+use crate::controller::{Agents, Basis, Resolved, resolve, resolve_change, save};
 use crate::source::{Declarations, Newest, Problem};
 use crate::stream::Shared;
 
 /// What agents tell is written to disk at most so often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// What is followed.
+pub(super) struct Followed {
+    pub(super) newest: Newest,
+    /// What agents tell of their nodes and pods counts. Not in a cluster: each replica has other agents, and all shall
+    /// have one state.
+    pub(super) agents: bool,
+}
+
 /// Runs until the server stops.
 pub(super) async fn follow(
     shared: Arc<Shared>,
-    mut newest: Newest,
-    problems: Arc<Mutex<Vec<Problem>>>,
+    source: Followed,
+    problems: Arc<watch::Sender<Vec<Problem>>>,
     health: HealthReporter,
 ) -> Result<(), Error> {
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
+    let Followed { mut newest, agents } = source;
     let mut serving = false;
     let mut told = shared.agents_changed.subscribe();
     // What the last state was computed from: nothing that agents told since.
@@ -33,12 +42,12 @@ pub(super) async fn follow(
     loop {
         let read_again = tokio::select! {
             Ok(()) = newest.changed() => true,
-            Ok(()) = told.changed() => false,
+            Ok(()) = told.changed(), if agents => false,
             () = shared.stop.cancelled() => return Ok(()),
         };
         let Some(declarations) = newest.borrow_and_update().clone() else { continue };
         let change = match &last {
-            Some((before, basis)) if read_again && !told.has_changed().unwrap_or(true) => {
+            Some((before, basis)) if read_again && !(agents && told.has_changed().unwrap_or(true)) => {
                 resolve_change(before, &declarations, basis)
             }
             _ => None,
@@ -50,7 +59,7 @@ pub(super) async fn follow(
             }
             _ => {
                 told.mark_unchanged();
-                let agents = shared.agents().clone();
+                let agents = if agents { shared.agents().clone() } else { Agents::default() };
                 let input = Arc::clone(&declarations);
                 // Large clusters take long enough to hold up the streams.
                 let resolved = tokio::task::spawn_blocking(move || resolve(&input, &agents)).await;
@@ -62,7 +71,7 @@ pub(super) async fn follow(
         note_problems(&problems, found);
         let version = shared.store.newest().borrow().number;
         if read_again {
-            summarize(&declarations, changes, version, &problems);
+            summarize(&declarations, changes, version, serving && !agents);
         } else {
             tracing::debug!(changes, version, "agents told something new");
         }
@@ -98,13 +107,16 @@ pub(super) async fn save_agents(
 }
 
 /// Logs what is new, and what is gone.
-fn note_problems(noted: &Mutex<Vec<Problem>>, found: Vec<Problem>) {
-    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-    let old: BTreeSet<_> = noted.iter().collect();
+fn note_problems(noted: &watch::Sender<Vec<Problem>>, found: Vec<Problem>) {
+    let before = noted.borrow().clone();
+    let old: BTreeSet<_> = before.iter().collect();
     let new: BTreeSet<_> = found.iter().collect();
+    if old == new {
+        return;
+    }
     for problem in new.difference(&old) {
         if problem.cause.breaks_file() {
-            tracing::error!("{problem}: the last good state of this file stays in force");
+            tracing::error!("{problem}: its last good state stays in force");
         } else {
             tracing::warn!("{problem}");
         }
@@ -112,10 +124,15 @@ fn note_problems(noted: &Mutex<Vec<Problem>>, found: Vec<Problem>) {
     for problem in old.difference(&new) {
         tracing::info!("solved: {problem}");
     }
-    *noted = found;
+    noted.send_replace(found);
 }
 
-fn summarize(declarations: &Declarations, changes: usize, version: u64, problems: &Mutex<Vec<Problem>>) {
+/// `often`: there may be hundreds of changes a second.
+fn summarize(declarations: &Declarations, changes: usize, version: u64, often: bool) {
+    if often {
+        tracing::debug!(changes, version, "read");
+        return;
+    }
     let skipped: Vec<_> =
         declarations.skipped.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     tracing::info!(
@@ -125,9 +142,9 @@ fn summarize(declarations: &Declarations, changes: usize, version: u64, problems
         pods = declarations.pods.len(),
         nodes = declarations.nodes.len(),
         skipped = skipped.join(", "),
-        problems = problems.lock().unwrap_or_else(PoisonError::into_inner).len(),
+        problems = declarations.problems.len(),
         changes,
         version,
-        "manifests read"
+        "read"
     );
 }

@@ -1,4 +1,4 @@
-//! What the manifests declare, with what only the endpoints controller needs beside the model.
+//! What manifests or a cluster declare, with what only the endpoints controller needs beside the model.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,15 +35,18 @@ impl std::fmt::Display for Family {
 /// Where an object is declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The file's name inside the directory.
+    /// The file's name inside the directory, or the API server's address.
     pub(crate) file: Arc<str>,
-    /// Line and column, from 1.
-    pub(crate) at: (u64, u64),
+    /// Line and column in the file, from 1.
+    pub(crate) at: Option<(u64, u64)>,
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.at.0)
+        match self.at {
+            Some((line, _)) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn insert<K: Ord + Clone + Display, T>(
         }
         Entry::Occupied(entry) => problems.push(Problem {
             file: Some(new.origin.file.to_string()),
-            at: Some(new.origin.at),
+            at: new.origin.at,
             object: Some(format!("{kind} {name}")),
             field: None,
             cause: Cause::DeclaredTwice { first: entry.get().origin.to_string() },

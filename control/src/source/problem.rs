@@ -4,10 +4,10 @@ use std::fmt;
 
 use fairway_proto::model::ObjectName;
 
-/// One thing that is wrong in the manifests: `web.yaml:12:5: Service default/web: spec.ports[0].port: ...`.
+/// One thing that is wrong with what is declared: `web.yaml:12:5: Service default/web: spec.ports[0].port: ...`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The file's name inside the manifests' directory; none: the directory itself.
+    /// The file's name inside the manifests' directory, or the API server's address; none: the directory itself.
     pub file: Option<String>,
     /// Line and column, from 1.
     pub at: Option<(u64, u64)>,
@@ -113,10 +113,29 @@ pub enum Cause {
         /// Where that one is declared.
         place: String,
     },
+    /// The API server does not say what there is.
+    #[error("cannot be read: {error}; what was read before stays in force")]
+    ApiServer {
+        /// The server's words, or the system's.
+        error: String,
+    },
+    /// More than half of all Services are gone.
+    #[error(
+        "went away by more than half, from {before} to {now}: all stay in force until a second look in {seconds} s \
+         (--allow-mass-delete does not wait)"
+    )]
+    MassDelete {
+        /// How many there were.
+        before: usize,
+        /// How many there are.
+        now: usize,
+        /// When they are looked at again.
+        seconds: u64,
+    },
 }
 
 impl Cause {
-    /// The whole file is not used because of it; its last good state stays in force.
+    /// The whole file, or the cluster's object, is not used because of it; its last good state stays in force.
     pub fn breaks_file(&self) -> bool {
         match self {
             Self::Unreadable { .. }
@@ -132,7 +151,9 @@ impl Cause {
             | Self::DirectoryUnreadable { .. }
             | Self::NotAllocated
             | Self::DeclaredTwice { .. }
-            | Self::Claimed { .. } => false,
+            | Self::Claimed { .. }
+            | Self::ApiServer { .. }
+            | Self::MassDelete { .. } => false,
         }
     }
 }

@@ -16,8 +16,10 @@ use super::problem::{Cause, Problem};
 
 /// One object being read.
 pub(crate) struct Reader<'a> {
+    /// The file, or the API server's address.
     pub(crate) file: Arc<str>,
-    pub(crate) tree: &'a Tree,
+    /// The text in the file; none: there is no file.
+    tree: Option<&'a Tree>,
     /// `Service default/web`.
     pub(crate) object: String,
     pub(crate) problems: Vec<Problem>,
@@ -32,12 +34,22 @@ impl<'a> Reader<'a> {
             "Node" => format!("{kind} {name}"),
             _ => format!("{kind} {}/{name}", metadata.and_then(|m| m.text("namespace")).unwrap_or("default")),
         };
-        Self { file: Arc::clone(file), tree, object, problems: Vec::new() }
+        Self { file: Arc::clone(file), tree: Some(tree), object, problems: Vec::new() }
     }
 
-    /// The object as its Kubernetes type; a field that does not fit is noted.
+    /// A reader of an object that an API server has sent; `name` as people write it, `default/web`.
+    pub(crate) fn of_cluster(server: &Arc<str>, kind: &str, name: &impl Display) -> Self {
+        Self { file: Arc::clone(server), tree: None, object: format!("{kind} {name}"), problems: Vec::new() }
+    }
+
+    /// The object in the file as its Kubernetes type; a field that does not fit is noted.
     pub(crate) fn typed<T: DeserializeOwned>(&mut self) -> Option<T> {
-        match serde_path_to_error::deserialize(self.tree.to_json()) {
+        self.fit(self.tree?.to_json())
+    }
+
+    /// An object as its Kubernetes type; a field that does not fit is noted.
+    pub(crate) fn fit<T: DeserializeOwned>(&mut self, object: serde_json::Value) -> Option<T> {
+        match serde_path_to_error::deserialize(object) {
             Ok(object) => Some(object),
             Err(error) => {
                 let path = error.path().to_string();
@@ -49,7 +61,8 @@ impl<'a> Reader<'a> {
 
     /// The object with its place.
     pub(crate) fn declared<T>(&self, value: T) -> Arc<Declared<T>> {
-        Arc::new(Declared { origin: Origin { file: Arc::clone(&self.file), at: self.tree.at }, value })
+        let at = self.tree.map(|tree| tree.at);
+        Arc::new(Declared { origin: Origin { file: Arc::clone(&self.file), at }, value })
     }
 
     /// Notes what is wrong with a field.
@@ -57,7 +70,7 @@ impl<'a> Reader<'a> {
         let field = field.into();
         self.problems.push(Problem {
             file: Some(self.file.to_string()),
-            at: Some(self.tree.locate(&field)),
+            at: self.tree.map(|tree| tree.locate(&field)),
             object: Some(self.object.clone()),
             field: Some(field),
             cause,

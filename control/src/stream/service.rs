@@ -5,6 +5,7 @@ mod subscription;
 
 pub(crate) use http::ControlService;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     /// Counts what the agents told that was new.
     pub(crate) agents_changed: watch::Sender<u64>,
     pub(crate) subscribers: Subscribers,
+    /// Nodes whose agents serve a state.
+    pub(crate) serving: watch::Sender<BTreeSet<String>>,
     /// Ends all streams.
     pub(crate) stop: CancellationToken,
     /// Until then the first answer waits, for agents that serve a state of an earlier epoch: others may not have
@@ -39,9 +42,15 @@ impl Shared {
             agents: Mutex::new(agents),
             agents_changed: watch::Sender::new(0),
             subscribers: Subscribers::default(),
+            serving: watch::Sender::default(),
             stop: CancellationToken::new(),
             settled: Instant::now() + grace,
         })
+    }
+
+    /// The agent of that node serves a state.
+    pub(crate) fn serves(&self, node: &str) {
+        self.serving.send_if_modified(|nodes| !nodes.contains(node) && nodes.insert(node.to_owned()));
     }
 
     /// What the agents told.

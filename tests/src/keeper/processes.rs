@@ -101,8 +101,14 @@ impl Processes {
     }
 
     fn control(&self) -> io::Result<Child> {
-        let mut command = Command::from(command(&self.state.place("underlay"), "fairway-control")?);
-        command.arg("--manifests").arg(self.state.manifests());
+        let kubeconfig = State::load(&self.state.id)?.kubeconfig;
+        // Nobody has an address in the network that joins the nodes.
+        let place = if kubeconfig.is_some() { "client" } else { "underlay" };
+        let mut command = Command::from(command(&self.state.place(place), "fairway-control")?);
+        match kubeconfig {
+            Some(file) => command.arg("--kubernetes").arg("--kubeconfig").arg(file),
+            None => command.arg("--manifests").arg(self.state.manifests()),
+        };
         command.arg("--listen").arg(unix(&self.state.control_socket()));
         self.spawn("control", command)
     }
@@ -117,7 +123,6 @@ impl Processes {
         fs::create_dir_all(&own)?;
         let mut command = Command::from(command(&place, "fairway-agent")?);
         command.args(["--node-name", node, "--interface", "eth0", "--socket-lb", state.socket_lb.flag()]);
-        command.arg("--control").arg(unix(&state.control_socket()));
         command.arg("--cgroup").arg(system.path());
         command.arg("--bpf-root").arg(state.pins(Some(node)));
         command.arg("--state-dir").arg(own.join("state"));
@@ -126,8 +131,12 @@ impl Processes {
         let mut settings = State::load(&state.id)?.settings;
         // Whom the world sees is a question of few tests; all others see pods.
         settings.entry("masquerade".into()).or_insert_with(|| "none".into());
+        if !settings.contains_key("kubernetes") {
+            command.arg("--control").arg(unix(&state.control_socket()));
+        }
         for (key, value) in settings {
-            command.args([format!("--{key}"), value]);
+            // As flags, those that are on or off would take no value.
+            command.env(format!("FAIRWAY_{}", key.to_uppercase().replace('-', "_")), value);
         }
         for range in state.plan.service_cidrs() {
             command.arg("--service-cidr").arg(range.to_string());

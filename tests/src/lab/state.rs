@@ -55,6 +55,10 @@ pub struct State {
     /// Other settings of the agents, by name. One that starts again reads them anew.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// How the API server of a cluster is reached from the lab's `client`; the control plane, when it starts the next
+    /// time, serves that and not the manifests.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
     /// The process that plays the kubelet.
     pub keeper: Option<Owner>,
     /// The process that the lab ends with; none: it stays until `down`.
@@ -68,7 +72,7 @@ impl State {
         let plan = Plan { nodes, families };
         let runtime = Runtime::default();
         let (id, source, settings) = (id.into(), source.into(), BTreeMap::new());
-        Self { id, source, plan, socket_lb, runtime, settings, keeper: None, owner: None }
+        Self { id, source, plan, socket_lb, runtime, settings, kubeconfig: None, keeper: None, owner: None }
     }
 
     /// Reads the state of the lab `id`.

@@ -66,6 +66,9 @@ async fn open(
         subscriber.streams += 1;
         subscriber.applied = applied;
     });
+    if applied.is_some() {
+        shared.serves(&name);
+    }
     let connected = Connected { shared: Arc::clone(&shared), node: name.clone() };
     let (end, ended) = oneshot::channel();
     let reading = tokio::spawn(async move {
@@ -123,6 +126,7 @@ fn take(connected: &Connected, request: SubscribeRequest) -> Result<(), Status> 
         Some(Body::Hello(_)) => return Err(Status::invalid_argument("hello: only as the first message")),
         Some(Body::Applied(applied)) => {
             tracing::debug!(node, version = applied.version.map(|version| version.number), "applied");
+            shared.serves(node);
             shared.subscribers.update(node, |subscriber| {
                 subscriber.applied = applied.version;
                 subscriber.rejected = None;
