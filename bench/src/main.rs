@@ -1,5 +1,6 @@
 //! `fairway-bench`: what a Service costs, beside what it costs elsewhere and what no Service costs.
 
+mod control;
 mod packet;
 mod programming;
 
@@ -39,6 +40,8 @@ enum Command {
     Packet(packet::Arguments),
     /// How long a change takes from its source to the first connection, and what the agent costs (needs root)
     Programming(programming::Arguments),
+    /// What a control plane costs with many agents, and how long a change takes to the last of them (needs root)
+    Control(control::Arguments),
     /// One block of load, from here: prints what came of it as JSON
     #[command(hide = true)]
     Load(Block),
@@ -113,6 +116,7 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Packet(arguments) => packet::run(&arguments)?,
         Command::Programming(arguments) => programming::run(&arguments)?,
+        Command::Control(arguments) => control::run(&arguments)?,
         Command::Load(block) => println!("{}", serde_json::to_string(&load::run(&block)?)?),
         Command::Serve(serve) => load::serve(&serve).context("cannot serve")?,
     }

@@ -1,8 +1,8 @@
 //! How long a change takes from its source to the first connection, and what the agent costs.
 
 mod client;
-mod manifests;
-mod process;
+pub(crate) mod manifests;
+pub(crate) mod process;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,9 @@
 //! A short run of the real benchmark: it proves that peers are built, take turns and become rows, and nothing about how
 //! fast anything is. `./x test --suite bench`.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use clap::Parser;
 use fairway_bench::html;
 use fairway_bench::plan::Choice;
@@ -33,4 +36,29 @@ fn one_round_of_three_peers_becomes_rows_of_the_documented_shape() {
     assert_eq!(again, report);
     assert!(table::tables(&report, Style::Text).contains("fairway"));
     assert!(html::page(&report).contains("</svg>"));
+}
+
+#[test]
+fn a_control_plane_with_a_few_agents_becomes_rows_of_the_documented_shape() {
+    let file = std::env::temp_dir().join(format!("fairway-bench-control-{}.json", std::process::id()));
+    let words = "control --quick --agents 7 --services 60 --endpoints 300 --churn 10,30 --seconds 1 --json";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fairway-bench"));
+    let child = command.args(words.split(' ')).arg(&file).stderr(Stdio::piped()).spawn().unwrap();
+    let netns = format!("/run/netns/fairway-many-{}", child.id());
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, churn) in rows.iter().zip([10, 30]) {
+        let number = |name: &str| row[name].as_f64().unwrap_or_else(|| panic!("{name} of {row}"));
+        let shape = ["agents", "services", "endpoints", "churn_per_s", "changes", "lost"].map(|name| number(name) as u32);
+        assert_eq!(shape, [7, 60, 300, churn, churn, 0], "{row}");
+        for name in ["rss_mib", "cpu_percent", "p50_ms", "p99_ms", "agent_p99_ms", "bytes_per_agent", "snapshot_s"] {
+            assert!(number(name) > 0.0, "{name} of {row}");
+        }
+        assert!(number("p50_ms") <= number("p99_ms") && number("snapshot_bytes") > 10_000.0, "{row}");
+    }
+    assert!(!Path::new(&netns).exists(), "{netns} stays");
 }

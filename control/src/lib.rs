@@ -7,6 +7,8 @@ mod source;
 mod stream;
 mod tls;
 
+#[doc(hidden)]
+pub use server::Given;
 pub use server::{Error, Listen, Options, Server, Source, serve};
 pub use source::{Cause, ConnectionError, Kubernetes, Problem, validate};
 pub use stream::Subscriber;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use fairway_control::{Kubernetes, Listen, Options, Source, Tls};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -170,11 +171,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 .with_ansi(std::io::stderr().is_terminal())
                 .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
                 .init();
+            raise_file_limit();
             let options = options(cli.run)?;
             let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
             runtime.block_on(serve(options))?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Each agent is an open file, and what a process may have at first is often 1,024.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files, and so of agents, stays as it is");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A running control plane.
 
 mod follow;
+mod given;
 mod listen;
 mod memory;
 mod report;
@@ -20,6 +21,9 @@ use crate::controller::load;
 use crate::source::{self, ConnectionError, Directory, Kubernetes, Problem, kubernetes};
 use crate::stream::{Shared, Subscriber};
 use crate::tls::{Tls, TlsError};
+
+#[doc(hidden)]
+pub use given::Given;
 
 /// Streams that have not ended by then are cut.
 const STOP: Duration = Duration::from_secs(3);

@@ -27,6 +27,11 @@ pub(crate) fn run() -> Result<()> {
             clippy(&["--test", "packet", "--test", "pods", "--test", "lab", "--test", "bench"]),
             "see above",
         ),
+        check(
+            "clippy (simulation)",
+            clippy(&["--features", "fairway-tests/simulation", "--test", "sim"]),
+            "see above",
+        ),
         check_kernel_programs(),
         check_licences(),
         check_lengths(),

@@ -76,11 +76,12 @@ enum Task {
     #[command(subcommand)]
     Vm(Vm),
     /// Measure Services beside those of others (run, compare, report), what one packet costs in each kernel program
-    /// (packet), or how long a CNI plugin takes to add a pod (cni)
+    /// (packet), how long a change takes (programming), what a control plane with many agents costs (control), or how long
+    /// a CNI plugin takes to add a pod (cni)
     #[command(disable_help_flag = true)]
     Bench {
-        /// What to measure, or to do with reports: run, compare, report, packet or cni
-        #[arg(value_parser = ["run", "compare", "report", "packet", "programming", "cni"])]
+        /// What to measure, or to do with reports: run, compare, report, packet, programming, control or cni
+        #[arg(value_parser = ["run", "compare", "report", "packet", "programming", "control", "cni"])]
         what: String,
         /// Passed on: see `./x bench run --help`, `./x bench packet --help` and so on
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -130,7 +131,7 @@ fn run(task: Task) -> Result<ExitCode> {
 fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
     setup::toolchain()?;
     let mut cargo = sh::cargo();
-    if ["run", "compare", "report", "programming"].contains(&what) {
+    if ["run", "compare", "report", "programming", "control"].contains(&what) {
         return services(what, args);
     }
     let (package, example) = match what {
@@ -154,12 +155,13 @@ fn bench(what: &str, args: Vec<OsString>) -> Result<()> {
 fn services(what: &str, args: Vec<OsString>) -> Result<()> {
     let program = binaries::folder(false)?.join("fairway-bench");
     let is_help = args.iter().any(|word| word == "--help" || word == "-h");
-    if ["run", "programming"].contains(&what) && !is_help {
+    if ["run", "programming", "control"].contains(&what) && !is_help {
         if what == "run" {
             setup::peers();
         }
         binaries::build(false)?;
-        binaries::build_release_of(&["fairway-agent", "fairway-control", "fairway-cni", "fairway-bench"])?;
+        let all = ["fairway-control", "fairway-bench", "fairway-agent", "fairway-cni"];
+        binaries::build_release_of(if what == "control" { &all[..2] } else { &all })?;
     } else {
         sh::run(sh::cargo().args(["build", "--quiet", "--package", "fairway-bench"]))?;
     }

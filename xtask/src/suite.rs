@@ -15,7 +15,7 @@ use crate::results::{Results, Run};
 use crate::{binaries, setup, sh};
 
 /// The names of all suites.
-pub(crate) const NAMES: [&str; 7] = ["unit", "packet", "lab", "networks", "cni", "bench", "matrix"];
+pub(crate) const NAMES: [&str; 8] = ["unit", "packet", "lab", "networks", "cni", "bench", "sim", "matrix"];
 
 /// A set of tests that run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,6 +32,8 @@ pub(crate) enum Suite {
     Cni,
     /// A short run of the benchmark, which says nothing about speed
     Bench,
+    /// The stream between control planes and agents, with time, network and crashes as thousands of seeds draw them
+    Sim,
     /// Who reaches what by which address, in a network of namespaces: a table of cells
     Matrix,
 }
@@ -131,12 +133,13 @@ impl Suite {
             Self::Networks => "networks",
             Self::Cni => "cni",
             Self::Bench => "bench",
+            Self::Sim => "sim",
             Self::Matrix => "matrix",
         }
     }
 
     fn needs_root(self) -> bool {
-        self != Self::Unit
+        !matches!(self, Self::Unit | Self::Sim)
     }
 
     /// Arguments of `cargo test`. Targets that need root say `test = false` in their Cargo.toml, so that the plain
@@ -167,6 +170,7 @@ impl Suite {
             Self::Networks => &["--package", "fairway-tests", "--test", "networks"],
             Self::Cni => &["--package", "fairway-tests", "--test", "cni"],
             Self::Bench => &["--package", "fairway-bench", "--test", "bench"],
+            Self::Sim => &["--package", "fairway-tests", "--features", "simulation", "--test", "sim"],
             Self::Matrix => &["--package", "fairway-tests", "--test", "lab"],
         }
     }
@@ -178,7 +182,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     let suites = if all { Suite::value_variants() } else { suites };
     if !sh::is_root() && suites.iter().any(|suite| suite.needs_root()) {
         bail!(
-            "all suites but `unit` load BPF programs and need root: run this as root, or `./x test --suite unit`"
+            "all suites but `unit` and `sim` load BPF programs and need root: run this as root, or `./x test --suite unit`"
         );
     }
     setup::toolchain()?;

@@ -10,6 +10,7 @@ use imbl::OrdMap;
 use tracing::{debug, error, info, warn};
 
 use super::SyncState;
+use super::burst::now;
 use crate::memory;
 use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
 use crate::resolve::{Desired, LocalNode, Resolver, ServicePortName};
@@ -134,7 +135,7 @@ impl<T: Tables> Engine<T> {
 
     fn load(&self, rested: bool) -> Result<Reconciler, T::Error> {
         let image = locked(&self.tables).image()?;
-        Ok(Reconciler::load(image, self.limits, Instant::now(), rested))
+        Ok(Reconciler::load(image, self.limits, now(), rested))
     }
 
     fn write(&self, ops: &[Op]) -> Result<(), T::Error> {
@@ -174,7 +175,7 @@ impl<T: Tables> Engine<T> {
                     backend_ids: OrdMap::new(),
                     usage: Usage::default(),
                     errors: vec![format!("the service table cannot be written: {}", chain(&error))],
-                    again_at: Some(Instant::now() + RETRY),
+                    again_at: Some(now() + RETRY),
                     writes: 0,
                     resolved: self.resolver.resolved(),
                     planned: 0,
@@ -198,9 +199,9 @@ impl<T: Tables> Engine<T> {
             Some(reconciler) => reconciler,
             None => self.load(false)?,
         };
-        let plan = reconciler.plan(desired, Instant::now());
+        let plan = reconciler.plan(desired, now());
         self.write(&plan.ops)?;
-        reconciler.applied(Instant::now());
+        reconciler.applied(now());
         let outcome = Outcome {
             errors: plan.shortages.iter().map(ToString::to_string).collect(),
             again_at: plan.again_at,

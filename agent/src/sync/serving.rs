@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::audit::{Audit, cpu};
-use super::burst::due;
+use super::burst::{due, now};
 use super::changes::Changes;
 use super::engine::{Engine, Outcome};
 use super::received::{Accepted, Complete, Received};
@@ -197,7 +197,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     /// A sync is needed: now, or when the burst that this belongs to may be over.
     fn trigger(&mut self) {
-        let now = Instant::now();
+        let now = now();
         let at = due(now, self.last_sync);
         let since = self.due.map_or(now, |(_, since)| since);
         self.due = Some((at, since));
@@ -286,7 +286,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
     }
 
     async fn sync(&mut self) {
-        let since = self.due.take().map_or_else(Instant::now, |(_, since)| since);
+        let since = self.due.take().map_or_else(now, |(_, since)| since);
         // Without any state what the kernel holds stays in force.
         let Some(accepted) = self.accepted.clone().or_else(|| self.pods_alone()) else {
             self.metrics.nothing_to_do();
@@ -295,7 +295,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
         let Some(mut engine) = self.engine.take() else { return };
         self.audit.changed();
         let node = self.local_node(&accepted.cluster);
-        let started = Instant::now();
+        let started = now();
         let (version, cluster) = (accepted.version, accepted.cluster.clone());
         let for_sync = node.clone();
         let begun = self.begun.clone();
@@ -323,7 +323,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
             return;
         };
         self.engine = Some(engine);
-        let now = Instant::now();
+        let now = now();
         self.last_sync = Some(now);
         self.metrics.synced(Synced {
             duration: now - started,

@@ -116,7 +116,8 @@ impl Services {
         connector
     }
 
-    fn serve<I>(
+    /// Serves connections, wherever they come from.
+    pub(super) fn serve<I>(
         &self,
         incoming: impl Stream<Item = io::Result<I>> + Send + 'static,
         tasks: &mut JoinSet<Result<(), Error>>,
