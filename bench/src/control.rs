@@ -86,7 +86,10 @@ impl Arguments {
         ensure!(all.into_iter().all(|number| *number > 0), "nothing can be measured of 0");
         ensure!(plan.endpoints >= plan.services, "each Service has an endpoint at least");
         let fast = plan.churn.iter().find(|churn| **churn * 2 > plan.services);
-        ensure!(fast.is_none(), "a Service changes every two seconds at most, or one change would hide another");
+        ensure!(
+            fast.is_none(),
+            "a Service changes every two seconds at most, or one change would hide another"
+        );
         let changes = plan.churn.iter().map(|churn| u64::from(*churn) * u64::from(plan.seconds)).sum::<u64>();
         ensure!(changes < u64::from(wire::MOST), "at most {} changes can be told apart", wire::MOST);
         Ok(plan)

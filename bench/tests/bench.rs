@@ -53,9 +53,12 @@ fn a_control_plane_with_a_few_agents_becomes_rows_of_the_documented_shape() {
     assert_eq!(rows.len(), 2);
     for (row, churn) in rows.iter().zip([10, 30]) {
         let number = |name: &str| row[name].as_f64().unwrap_or_else(|| panic!("{name} of {row}"));
-        let shape = ["agents", "services", "endpoints", "churn_per_s", "changes", "lost"].map(|name| number(name) as u32);
+        let shape = ["agents", "services", "endpoints", "churn_per_s", "changes", "lost"]
+            .map(|name| number(name) as u32);
         assert_eq!(shape, [7, 60, 300, churn, churn, 0], "{row}");
-        for name in ["rss_mib", "cpu_percent", "p50_ms", "p99_ms", "agent_p99_ms", "bytes_per_agent", "snapshot_s"] {
+        for name in
+            ["rss_mib", "cpu_percent", "p50_ms", "p99_ms", "agent_p99_ms", "bytes_per_agent", "snapshot_s"]
+        {
             assert!(number(name) > 0.0, "{name} of {row}");
         }
         assert!(number("p50_ms") <= number("p99_ms") && number("snapshot_bytes") > 10_000.0, "{row}");

@@ -29,7 +29,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Declares Services, endpoints of all of them together, and nodes.
     pub(super) fn write(root: &Path, services: u32, endpoints: u32, nodes: u32) -> io::Result<Self> {
-        let cluster = Self { directory: root.join("manifests"), beside: root.join("beside"), services, endpoints };
+        let cluster =
+            Self { directory: root.join("manifests"), beside: root.join("beside"), services, endpoints };
         fs::create_dir(&cluster.directory)?;
         fs::create_dir(&cluster.beside)?;
         cluster.declare("services", services, |number| {

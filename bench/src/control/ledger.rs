@@ -80,7 +80,8 @@ pub(super) struct Received {
 
 /// An empty histogram of nanoseconds, to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|error| unreachable!("the bounds are right: {error}"))
+    Histogram::new_with_bounds(1, LONGEST, 3)
+        .unwrap_or_else(|error| unreachable!("the bounds are right: {error}"))
 }
 
 impl Ledger {

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use bytes::{Buf, Bytes};
 use fairway_proto::control::{SubscribeRequest, Version};
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
@@ -15,9 +15,15 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 /// Changes that can be told apart.
 pub(super) const MOST: u32 = 1 << 17;
 
-/// Fields: SubscribeResponse.version, .snapshot, .complete, .changed; Resource.endpoint_slice; EndpointSlice.endpoints;
-/// Endpoint.addresses.
-const [VERSION, SNAPSHOT, COMPLETE, CHANGED, SLICE, ENDPOINTS, ADDRESSES]: [u32; 7] = [1, 2, 3, 4, 2, 5, 1];
+/// Fields of SubscribeResponse.
+const VERSION: u32 = 1;
+const SNAPSHOT: u32 = 2;
+const COMPLETE: u32 = 3;
+const CHANGED: u32 = 4;
+/// Resource.endpoint_slice, EndpointSlice.endpoints, Endpoint.addresses.
+const SLICE: u32 = 2;
+const ENDPOINTS: u32 = 5;
+const ADDRESSES: u32 = 1;
 
 /// The address of the endpoint that a change puts in place.
 pub(super) fn address(change: u32) -> Ipv4Addr {
@@ -126,9 +132,15 @@ mod tests {
     use super::*;
 
     fn slice(address: &str) -> Resource {
-        let endpoint = |address: &str| Endpoint { addresses: vec![address.into()], ready: true, ..Default::default() };
+        let endpoint =
+            |address: &str| Endpoint { addresses: vec![address.into()], ready: true, ..Default::default() };
         let endpoints = vec![endpoint(address), endpoint("10.128.0.1")];
-        let slice = EndpointSlice { namespace: "default".into(), name: "s-1".into(), endpoints, ..Default::default() };
+        let slice = EndpointSlice {
+            namespace: "default".into(),
+            name: "s-1".into(),
+            endpoints,
+            ..Default::default()
+        };
         Resource { body: Some(resource::Body::EndpointSlice(slice)) }
     }
 

@@ -139,7 +139,9 @@ fn root(name: &str) -> PathBuf {
 /// Removes processes, namespace and directory; goes on whatever fails, and says so.
 fn remove(name: &str) {
     let said = |what: &str, done: io::Result<()>| match done {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => eprintln!("{what} of `{name}` stays: {error}"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            eprintln!("{what} of `{name}` stays: {error}")
+        }
         _ => {}
     };
     said("the cgroup", Cgroup::below_root(name).and_then(|cgroup| cgroup.remove()));

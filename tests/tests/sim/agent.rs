@@ -107,7 +107,9 @@ impl Agent {
                 at = state.applied_at;
                 match self.check(&state, before) {
                     Ok(number) => before = number.or(before),
-                    Err(error) => drop(locked(&self.verdict).get_or_insert(format!("{}: {error}", self.name))),
+                    Err(error) => {
+                        drop(locked(&self.verdict).get_or_insert(format!("{}: {error}", self.name)))
+                    }
                 }
             }
             if states.changed().await.is_err() {
@@ -152,7 +154,10 @@ impl Agent {
         let is = source.number(&resources_of(&state.cluster));
         if is != Ok(number) || state.applied.is_none() || !state.errors.is_empty() {
             let (applied, control) = (state.applied, &state.control_plane);
-            return Some(format!("it has {is:?}, applied {applied:?}, errors {:?}, {control:?}", state.errors));
+            return Some(format!(
+                "it has {is:?}, applied {applied:?}, errors {:?}, {control:?}",
+                state.errors
+            ));
         }
         (self.served() != served(source.resources(number))).then(|| format!("it serves {:?}", self.served()))
     }
@@ -191,7 +196,8 @@ impl Agent {
     /// It has other pods: they are told.
     pub(crate) fn report(&self, pod: u8) {
         if let Some(shown) = locked(&self.shown).as_ref() {
-            let pod = PodStatus { namespace: "default".into(), name: format!("p{pod}"), ..PodStatus::default() };
+            let pod =
+                PodStatus { namespace: "default".into(), name: format!("p{pod}"), ..PodStatus::default() };
             shown.pods.send_replace(vec![pod]);
         }
     }

@@ -134,7 +134,8 @@ impl World {
         let host = reader.clone();
         sim.host(Reader::NAME, move || host.clone().serve());
         let clients = agents.iter().map(|agent| agent.name.as_str()).chain([Reader::NAME]);
-        let links = clients.flat_map(|client| names.iter().map(move |name| Link::new(client, name))).collect();
+        let links =
+            clients.flat_map(|client| names.iter().map(move |name| Link::new(client, name))).collect();
         let replicas = replicas.into_iter().map(|replica| (replica, true)).collect();
         let agents = agents.into_iter().map(|agent| (agent, true)).collect();
         Ok(Self { sim, random, source, replicas, agents, reader, links, verdict, told, _disks: disks })

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fairway_proto::model::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Resource, ResourceKey, Service,
-    ServicePort, ServiceType, TrafficPolicy,
+    Cluster, Endpoint, EndpointPort, EndpointSlice, Node, ObjectName, Protocol, Resource, ResourceKey,
+    Service, ServicePort, ServiceType, TrafficPolicy,
 };
 use rand::Rng;
 
