@@ -31,7 +31,8 @@ impl Link {
 
     /// Breaks it, or repairs what is broken; says which.
     pub(crate) fn change(&mut self, sim: &mut Sim<'_>, random: &mut impl Rng) -> String {
-        let (agent, control) = (self.agent.as_str(), self.control.as_str());
+        let (agent, control) = (self.agent.clone(), self.control.clone());
+        let (agent, control) = (agent.as_str(), control.as_str());
         let what = match (self.state, random.random_range(0..6)) {
             (State::Whole, 0) => {
                 sim.partition(agent, control);
