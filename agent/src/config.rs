@@ -1,5 +1,6 @@
 //! The agent's settings: from flags, environment, a file and defaults, in this order of precedence.
 
+mod kube_proxy;
 mod layers;
 mod parse;
 mod settings;
@@ -15,6 +16,7 @@ use fairway_datapath::{Timeouts, XdpMode};
 use ipnet::IpNet;
 
 pub use crate::resolve::NodePortAddresses;
+pub use kube_proxy::Note;
 pub use layers::{Origin, Sources, Value};
 pub use settings::{SETTINGS, Setting, Shape};
 
@@ -122,6 +124,19 @@ pub enum Error {
         /// The setting that looks most like it.
         nearest: &'static str,
     },
+    /// The file is a Kubernetes object of another kind.
+    #[error(
+        "{path}: this is a `{kind}` of `{api_version}`, not a KubeProxyConfiguration of kubeproxy.config.k8s.io/v1alpha1; \
+         `kubectl -n kube-system get configmap kube-proxy -o jsonpath='{{.data.config\\.conf}}'` prints a cluster's"
+    )]
+    NotKubeProxy {
+        /// The file.
+        path: PathBuf,
+        /// Its kind.
+        kind: String,
+        /// Its version.
+        api_version: String,
+    },
     /// The value does not fit.
     #[error("{origin}: {key}: `{value}` is not {expected}")]
     Invalid {
@@ -207,8 +222,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the network configuration for container runtimes is written; none: it is not.
     pub cni_conf: Option<PathBuf>,
-    /// Where health and metrics are served.
+    /// Where health is served, and metrics.
     pub health_address: SocketAddr,
+    /// Where metrics are served instead.
+    pub metrics_address: Option<SocketAddr>,
     /// The node's zone; none: the Node object says.
     pub zone: Option<String>,
     /// First and last source port for connections that are sent on to another node.
@@ -236,6 +253,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every setting with its value, in the order of [`SETTINGS`].
     pub values: Vec<(&'static Setting, Value)>,
+    /// What kube-proxy's configuration says, if it is one of the sources, that does not hold.
+    pub notes: Vec<Note>,
 }
 
 impl Config {
@@ -245,12 +264,12 @@ impl Config {
     ///
     /// The first thing that is wrong, with its place and what to do.
     pub fn load(sources: &Sources<'_>) -> Result<Loaded, Error> {
-        let values = layers::merge(sources)?;
+        let (values, notes) = layers::merge(sources)?;
         let config = parse::config(&values)?;
         let values = SETTINGS
             .iter()
             .map(|setting| (setting, values.get(setting.key).cloned().unwrap_or_default()))
             .collect();
-        Ok(Loaded { config, values })
+        Ok(Loaded { config, values, notes })
     }
 }

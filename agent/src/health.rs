@@ -18,6 +18,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::node::Shared;
 pub(crate) use metrics::Synced;
 pub use metrics::{Forgotten, Metrics};
@@ -25,28 +26,53 @@ use probes::Health;
 
 /// Why health cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("health-address: `{address}` cannot be listened on; is another agent or kube-proxy running there?")]
+#[error("{setting}: `{address}` cannot be listened on; is another agent or kube-proxy running there?")]
 pub struct Error {
+    setting: &'static str,
     address: SocketAddr,
     #[source]
     source: std::io::Error,
 }
 
-/// Takes the address.
+/// Where pages are asked for.
+pub struct Listeners {
+    health: TcpListener,
+    /// None: metrics are where health is.
+    metrics: Option<TcpListener>,
+}
+
+/// Takes the addresses.
 ///
 /// # Errors
 ///
-/// It is taken by another, or not an address of this host.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error { address, source })
+/// One is taken by another, or not an address of this host.
+pub async fn bind(config: &Config) -> Result<Listeners, Error> {
+    let health = listen("health-address", config.health_address).await?;
+    let metrics = match config.metrics_address {
+        Some(address) => Some(listen("metrics-address", address).await?),
+        None => None,
+    };
+    Ok(Listeners { health, metrics })
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error { setting, address, source })
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    let health = Health::new(shared.state.subscribe(), shared.metrics.clone());
-    let metrics = Router::new().route("/metrics", get(text)).with_state(shared);
-    let routes = pages(health).merge(metrics);
-    let stopped = async move { stop.cancelled().await };
+pub async fn serve(listeners: Listeners, shared: Arc<Shared>, stop: CancellationToken) {
+    let health = pages(Health::new(shared.state.subscribe(), shared.metrics.clone()));
+    let with_metrics = health.clone().merge(Router::new().route("/metrics", get(text)).with_state(shared));
+    match listeners.metrics {
+        Some(metrics) => {
+            tokio::join!(answer(listeners.health, health, &stop), answer(metrics, with_metrics, &stop));
+        }
+        None => answer(listeners.health, with_metrics, &stop).await,
+    }
+}
+
+async fn answer(listener: TcpListener, routes: Router, stop: &CancellationToken) {
+    let stopped = stop.clone().cancelled_owned();
     if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
         tracing::error!("serving health failed: {error}");
     }

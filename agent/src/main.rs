@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             print(&loaded, options.get_one::<String>("output").is_some_and(|o| o == "json"))
         }
         Some(("cleanup", options)) => cleanup(&loaded.config, options),
-        _ => run(loaded.config),
+        _ => run(loaded),
     }
 }
 
@@ -71,7 +71,16 @@ fn command() -> Command {
                 .global(true)
                 .value_parser(value_parser!(PathBuf))
                 .env("FAIRWAY_CONFIG")
-                .help("The settings file, TOML"),
+                .help("The settings file: TOML, or kube-proxy's KubeProxyConfiguration"),
+        )
+        .arg(
+            Arg::new("kube-proxy-config")
+                .long("kube-proxy-config")
+                .value_name("FILE")
+                .global(true)
+                .value_parser(value_parser!(PathBuf))
+                .env("FAIRWAY_KUBE_PROXY_CONFIG")
+                .help("kube-proxy's KubeProxyConfiguration; what the settings file says counts more"),
         )
         .args(SETTINGS.iter().map(argument))
         .subcommand(config)
@@ -106,12 +115,13 @@ fn load(matches: &ArgMatches) -> Result<Loaded, Error> {
             }
         }
     }
-    let file = matches.get_one::<PathBuf>("config").map(|path| read(path)).transpose()?;
+    let file = |arg| matches.get_one::<PathBuf>(arg).map(|path| read(path)).transpose();
     let hostname = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
     Config::load(&Sources {
         flags,
         env: &|name| std::env::var(name).ok(),
-        file,
+        file: file("config")?,
+        kube_proxy: file("kube-proxy-config")?,
         hostname: hostname.unwrap_or_default(),
     })
 }
@@ -131,7 +141,7 @@ fn print(loaded: &Loaded, json: bool) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(loaded: Loaded) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -140,6 +150,9 @@ fn run(config: Config) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
     memory::share();
     // Before anything speaks TLS.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -149,7 +162,7 @@ fn run(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    match runtime.block_on(node::run(config)) {
+    match runtime.block_on(node::run(loaded.config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, error.exit_code()),
     }

@@ -73,7 +73,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     host::check(&config)?;
     let _only = lock::take(&config.state_dir)?;
     let listener = servers::bind(&config.socket)?;
-    let health = health::bind(config.health_address).await?;
+    let health = health::bind(&config).await?;
     let control = embedded(&config).await?;
 
     let netlink = Netlink::connect()?;

@@ -10,6 +10,6 @@ mod tls;
 #[doc(hidden)]
 pub use server::Given;
 pub use server::{Error, Listen, Options, Server, Source, serve};
-pub use source::{Cause, ConnectionError, Kubernetes, Problem, validate};
+pub use source::{Cause, ConnectionError, Kubernetes, Problem, document, validate};
 pub use stream::Subscriber;
 pub use tls::{Tls, TlsError};

@@ -3,7 +3,7 @@
 mod address;
 mod declaration;
 mod directory;
-mod document;
+pub mod document;
 mod endpoint_slice;
 mod endpoints_object;
 mod file;

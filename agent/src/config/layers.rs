@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Error, SETTINGS, Setting, Shape};
+use super::{Error, Note, SETTINGS, Setting, Shape, kube_proxy};
 
 /// Where values come from; tests give their own.
 pub struct Sources<'a> {
@@ -15,8 +15,10 @@ pub struct Sources<'a> {
     pub flags: BTreeMap<&'static str, Vec<String>>,
     /// The environment.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The settings file and its text.
+    /// The settings file and its text: TOML, or a KubeProxyConfiguration.
     pub file: Option<(PathBuf, String)>,
+    /// A KubeProxyConfiguration and its text; the settings file counts more.
+    pub kube_proxy: Option<(PathBuf, String)>,
     /// The host's name.
     pub hostname: String,
 }
@@ -34,6 +36,11 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
+    /// Nowhere: kube-proxy has this default, and the file is its configuration.
+    KubeProxyDefault {
+        /// The file.
+        path: PathBuf,
+    },
     /// In this environment variable.
     Env(String),
     /// By this flag.
@@ -45,6 +52,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Default => f.write_str("default"),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::KubeProxyDefault { path } => write!(f, "kube-proxy's default, {}", path.display()),
             Origin::Env(name) => write!(f, "env {name}"),
             Origin::Flag(key) => write!(f, "flag --{key}"),
         }
@@ -62,15 +70,23 @@ pub struct Value {
 
 pub(super) type Values = BTreeMap<&'static str, Value>;
 
-/// Lays the sources over each other.
-pub(super) fn merge(sources: &Sources<'_>) -> Result<Values, Error> {
+/// Lays the sources over each other; the notes are about what kube-proxy's configuration says in vain.
+pub(super) fn merge(sources: &Sources<'_>) -> Result<(Values, Vec<Note>), Error> {
     let mut values: Values = SETTINGS.iter().map(|setting| (setting.key, default(setting))).collect();
     if !sources.hostname.is_empty() {
         let host = Value { texts: vec![sources.hostname.clone()], origin: Origin::Default };
         values.insert("node-name", host);
     }
-    if let Some((path, text)) = &sources.file {
-        values.extend(file(path, text)?);
+    let mut of_kube_proxy = Vec::new();
+    for (source, is_kube_proxy) in [(&sources.kube_proxy, true), (&sources.file, false)] {
+        let Some((path, text)) = source else { continue };
+        if is_kube_proxy || kube_proxy::is_object(text) {
+            let mut read = kube_proxy::read(path, text)?;
+            values.extend(std::mem::take(&mut read.values));
+            of_kube_proxy.push(read);
+        } else {
+            values.extend(file(path, text)?);
+        }
     }
     for setting in SETTINGS {
         let name = setting.env();
@@ -83,7 +99,8 @@ pub(super) fn merge(sources: &Sources<'_>) -> Result<Values, Error> {
             values.insert(setting.key, Value { texts, origin: Origin::Flag(setting.key) });
         }
     }
-    Ok(values)
+    let notes = of_kube_proxy.into_iter().flat_map(|read| kube_proxy::settle(&mut values, read)).collect();
+    Ok((values, notes))
 }
 
 fn default(setting: &Setting) -> Value {

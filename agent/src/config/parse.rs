@@ -1,5 +1,6 @@
 //! Text to checked types.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -102,6 +103,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
         socket: needed("socket")?,
         cni_conf: field("cni-conf").path()?,
         health_address: field("health-address").one("an address and port, for example 127.0.0.1:10256")?,
+        metrics_address: metrics_address(&field("metrics-address"), &field("health-address"))?,
         zone: field("zone").text().map(str::to_owned),
         nat_ports: nat_ports(&field("nat-ports"))?,
         timeouts: Timeouts {
@@ -139,6 +141,14 @@ fn kubernetes<'a>(field: &impl Fn(&str) -> Field<'a>) -> Result<Option<Kubernete
         allow_mass_delete: field("allow-mass-delete").one("true or false")?,
     };
     Ok(field("kubernetes").one::<bool>("true or false")?.then_some(kubernetes))
+}
+
+/// None where it is that of health.
+fn metrics_address(field: &Field<'_>, health: &Field<'_>) -> Result<Option<SocketAddr>, Error> {
+    if field.text().is_none() || field.text() == health.text() {
+        return Ok(None);
+    }
+    field.one("an address and port, for example 127.0.0.1:10249").map(Some)
 }
 
 fn node_name(field: &Field<'_>) -> Result<String, Error> {

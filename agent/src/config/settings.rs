@@ -169,6 +169,13 @@ pub const SETTINGS: &[Setting] = &[
         "127.0.0.1:10256",
         "Where /healthz, /livez, /readyz and /metrics are served",
     ),
+    setting(
+        "metrics-address",
+        One,
+        "ADDRESS",
+        "",
+        "Where /metrics is served instead, with the other pages (kube-proxy: 127.0.0.1:10249)",
+    ),
     setting("zone", One, "ZONE", "", "The node's zone; the Node object says if unset"),
     setting(
         "nat-ports",

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Loaded, Shape};
 
 impl Loaded {
-    /// One line a setting, aligned.
+    /// One line a setting, aligned; then what kube-proxy's configuration says in vain.
     pub fn table(&self) -> String {
         let rows: Vec<[String; 3]> = self
             .values
@@ -25,10 +25,17 @@ impl Loaded {
             // Writing into a String does not fail.
             let _ = writeln!(out, "{key:first$}  {value:second$}  {source}");
         }
+        if !self.notes.is_empty() {
+            out.push_str("\nNOT USED\n");
+        }
+        for note in &self.notes {
+            let _ = writeln!(out, "{note}");
+        }
         out
     }
 
     /// A list of `{setting, value, source}`; the value of a repeatable setting is a list, one without a value null.
+    /// `notUsed` has what kube-proxy's configuration says in vain.
     pub fn json(&self) -> String {
         let items: Vec<serde_json::Value> = self
             .values
@@ -42,7 +49,10 @@ impl Loaded {
                 serde_json::json!({"setting": setting.key, "value": text, "source": value.origin.to_string()})
             })
             .collect();
-        let list = serde_json::json!({"apiVersion": "fairway.dev/v1", "kind": "ConfigList", "items": items});
+        let not_used: Vec<String> = self.notes.iter().map(ToString::to_string).collect();
+        let list = serde_json::json!({
+            "apiVersion": "fairway.dev/v1", "kind": "ConfigList", "items": items, "notUsed": not_used,
+        });
         format!("{list:#}\n")
     }
 }

@@ -17,6 +17,7 @@ fn load(
             .collect::<BTreeMap<_, _>>(),
         env: &env,
         file: file.map(|text| ("agent.toml".into(), text.to_owned())),
+        kube_proxy: None,
         hostname: "Host-1".into(),
     })
 }
@@ -134,6 +135,15 @@ fn node_ports_are_at_all_addresses_or_the_primary_ones_or_those_in_ranges() {
 }
 
 #[test]
+fn metrics_are_where_health_is_unless_they_have_an_address() {
+    let with = |text: &str| load(Some(text), &[], &[]).unwrap().config.metrics_address;
+    assert_eq!(with(""), None);
+    assert_eq!(with("metrics-address = \"127.0.0.1:10256\""), None);
+    assert_eq!(with("metrics-address = \"127.0.0.1:10249\""), Some("127.0.0.1:10249".parse().unwrap()));
+    assert!(error("metrics-address = \"10249\"").contains("is not an address and port"));
+}
+
+#[test]
 fn masquerade_all_is_a_switch() {
     // S21
     assert!(!load(None, &[], &[]).unwrap().config.masquerade_all);
@@ -155,7 +165,9 @@ fn settings_are_printed_with_value_and_source() {
     assert_eq!(line("zone").find("agent.toml"), line("SETTING").find("SOURCE"));
     let json: serde_json::Value = serde_json::from_str(&loaded.json()).unwrap();
     assert_eq!(json["items"].as_array().unwrap().len(), SETTINGS.len());
-    assert_eq!(json["items"][7]["value"], serde_json::json!(["eth0", "eth1"]));
+    let interface =
+        json["items"].as_array().unwrap().iter().find(|item| item["setting"] == "interface").unwrap();
+    assert_eq!(interface["value"], serde_json::json!(["eth0", "eth1"]));
 }
 
 // S52

@@ -69,7 +69,7 @@ impl World {
         let node = LocalNode { name: "a".into(), ..LocalNode::default() };
         let state = watch::Sender::new(Arc::new(SyncState { node, ..SyncState::default() }));
         let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = listen("health-address", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = pages(Health::new(state.subscribe(), metrics.clone()));
         let stopped = stop.clone().cancelled_owned();

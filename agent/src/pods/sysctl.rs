@@ -2,10 +2,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
 use super::Error;
+
+/// Containers see /proc/sys read-only; the host's may be mounted here. Which namespace a file in it is about depends on
+/// who opens it, not on the mount.
+const OF_THE_HOST: &str = "/host/proc/sys/net";
+
+/// Where the settings are.
+static DIRECTORY: LazyLock<&Path> = LazyLock::new(|| {
+    let mounted = Path::new(OF_THE_HOST);
+    if mounted.is_dir() { mounted } else { Path::new("/proc/sys/net") }
+});
 
 /// Settings of the device on the node's side. Packets from the pod may be forwarded; nothing else is learnt there.
 pub(crate) fn of_node_device(interface: &str, v6: bool) -> Result<(), Error> {
@@ -48,7 +59,7 @@ pub(super) fn warn_if_not_forwarding(cidrs: &[IpNet]) {
 }
 
 fn put(family: &str, interface: &str, key: &str, value: &str) -> Result<(), Error> {
-    let path: PathBuf = ["/proc/sys/net", family, "conf", interface, key].iter().collect();
+    let path: PathBuf = DIRECTORY.join(family).join("conf").join(interface).join(key);
     let present = std::fs::read_to_string(&path);
     let result = match present {
         Ok(present) if present.trim() == value => Ok(()),

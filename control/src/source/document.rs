@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Tree {
+pub struct Tree {
     /// Line and column, from 1.
     pub(crate) at: (u64, u64),
     value: Value,
@@ -26,18 +26,18 @@ enum Value {
 
 /// Why a text is no YAML.
 #[derive(Debug)]
-pub(crate) struct SyntaxError {
+pub struct SyntaxError {
     /// The parser's words.
-    pub(crate) message: String,
+    pub message: String,
     /// The place, where there is one.
-    pub(crate) at: Option<(u64, u64)>,
+    pub at: Option<(u64, u64)>,
 }
 
 /// All documents of a file; empty ones are left out.
 ///
 /// # Errors
 /// The first thing that is not YAML.
-pub(crate) fn parse(text: &str) -> Result<Vec<Tree>, SyntaxError> {
+pub fn parse(text: &str) -> Result<Vec<Tree>, SyntaxError> {
     // `name: n` is a name, as for everybody who does not speak YAML 1.1.
     let options = serde_saphyr::options! { budget: None, strict_booleans: true };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
@@ -76,7 +76,7 @@ impl Tree {
     }
 
     /// Where `path`, such as `spec.ports[0].port`, stands: its place or that of the deepest parent that is there.
-    pub(crate) fn locate(&self, path: &str) -> (u64, u64) {
+    pub fn locate(&self, path: &str) -> (u64, u64) {
         let mut tree = self;
         for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
             let next = match step.strip_suffix(']') {
@@ -92,7 +92,7 @@ impl Tree {
     }
 
     /// The same without places.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
