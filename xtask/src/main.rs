@@ -1,6 +1,7 @@
 //! The project's task runner: `./x TASK`, or `cargo xtask TASK`.
 
 mod binaries;
+mod dist;
 mod ledger;
 mod lint;
 mod results;
@@ -38,6 +39,12 @@ enum Task {
         /// Optimised, for use on real nodes
         #[arg(long)]
         release: bool,
+    },
+    /// Build what is given to others: a tarball and Debian packages; prints their paths
+    Dist {
+        /// Where to; target/dist if not given
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Check formatting, lints and (with cargo-deny) licences
     Lint,
@@ -114,6 +121,7 @@ fn run(task: Task) -> Result<ExitCode> {
             setup::toolchain()?;
             binaries::build(release)?;
         }
+        Task::Dist { out } => dist::run(out.as_deref())?,
         Task::Lint => lint::run()?,
         Task::Test { suites, cells } => return suite::run(&suites, &cells),
         Task::Ledger { check: true, .. } => ledger::check()?,
