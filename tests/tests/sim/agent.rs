@@ -108,7 +108,7 @@ impl Agent {
                 match self.check(&state, before) {
                     Ok(number) => before = number.or(before),
                     Err(error) => {
-                        drop(locked(&self.verdict).get_or_insert(format!("{}: {error}", self.name)))
+                        locked(&self.verdict).get_or_insert(format!("{}: {error}", self.name));
                     }
                 }
             }

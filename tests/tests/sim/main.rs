@@ -11,7 +11,6 @@ mod reader;
 mod replica;
 mod run;
 mod source;
-#[expect(dead_code, reason = "shared with the agent's own tests")]
 #[path = "../../../agent/src/sync/tests/tables.rs"]
 mod tables;
 

@@ -16,11 +16,11 @@ use crate::replica::Replica;
 use crate::source::Shared;
 
 /// A step of the simulated time.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(50);
 /// Time between two events.
-const PAUSE: std::ops::Range<u64> = 20..900;
+const PAUSE: std::ops::Range<u64> = 50..700;
 /// How many events there are.
-const EVENTS: std::ops::Range<usize> = 10..30;
+const EVENTS: std::ops::Range<usize> = 8..28;
 /// In this time everybody must have the newest state when nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -74,6 +74,10 @@ struct World {
 /// Runs one seed; `told`: and says what happens.
 pub(crate) fn run(seed: u64, told: bool) -> Result<Sum> {
     let mut world = World::build(seed, told)?;
+    // All hosts start.
+    world.pass(TICK)?;
+    let seen = world.advance(0);
+    world.tell(&format!("state 0 is declared, seen by {seen}"));
     let events = world.random.random_range(EVENTS);
     for _ in 0..events {
         let pause = world.random.random_range(PAUSE);
