@@ -24,12 +24,9 @@ pub(crate) fn run() -> Result<()> {
         // `test = false` keeps these out of --all-targets.
         check(
             "clippy (tests as root)",
-            clippy(&["--test", "packet", "--test", "pods", "--test", "lab", "--test", "bench"]),
-            "see above",
-        ),
-        check(
-            "clippy (simulation)",
-            clippy(&["--features", "fairway-tests/simulation", "--test", "sim"]),
+            clippy(&[
+                "--test", "packet", "--test", "pods", "--test", "lab", "--test", "bench", "--test", "sim",
+            ]),
             "see above",
         ),
         check_kernel_programs(),
@@ -66,7 +63,8 @@ fn ebpf(args: &[&str]) -> Command {
 }
 
 fn clippy(targets: &[&str]) -> Command {
-    let mut clippy = cargo(&["clippy", "--quiet", "--workspace"]);
+    // The same features for all, so that nothing is checked twice.
+    let mut clippy = cargo(&["clippy", "--quiet", "--workspace", "--features", "fairway-tests/simulation"]);
     clippy.args(targets).args(["--", "-D", "warnings"]);
     clippy
 }

@@ -11,6 +11,7 @@ mod reader;
 mod replica;
 mod run;
 mod source;
+#[expect(clippy::unwrap_used, reason = "shared with the agent's own tests")]
 #[path = "../../../agent/src/sync/tests/tables.rs"]
 mod tables;
 
