@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use fairway_control::{Kubernetes, Listen, Options, Source, Tls};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -25,7 +25,7 @@ Examples:
       --tls-cert ./certs/server.pem --tls-key ./certs/server.key --tls-ca ./certs/ca.pem
 
   Serve a cluster:
-    fairway-control --kubernetes --kubeconfig ~/.kube/config --listen unix:///run/fairway/control.sock
+    fairway-control --kubernetes --kubeconfig ~/.kube/config
 
   Take the objects from a cluster:
     kubectl get services,endpointslices,pods,nodes -A -o yaml > manifests/cluster.yaml
@@ -45,17 +45,11 @@ struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["manifests", "kubernetes"])))]
 struct Run {
     /// Directory of YAML and JSON files: Service, EndpointSlice, Endpoints, Pod, Node. Changes take effect at once.
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "kubernetes",
-        env = "FAIRWAY_CONTROL_MANIFESTS"
-    )]
+    #[arg(long, value_name = "DIR", env = "FAIRWAY_CONTROL_MANIFESTS")]
     manifests: Option<PathBuf>,
-    #[command(flatten)]
-    cluster: Cluster,
     /// Where agents connect: unix:///PATH (mode 0600) or HOST:PORT (mutual TLS). May be given several times.
     #[arg(
         long,
@@ -88,6 +82,8 @@ struct Run {
     /// Print the problems of the manifests and exit, as `validate` does.
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 /// Which cluster is served.
@@ -95,7 +91,7 @@ struct Run {
 #[command(next_help_heading = "Kubernetes")]
 struct Cluster {
     /// Serve a cluster: its Services, EndpointSlices and Nodes, as its API server has them.
-    #[arg(long, env = "FAIRWAY_CONTROL_KUBERNETES", conflicts_with_all = ["manifests", "state_dir", "check"])]
+    #[arg(long, env = "FAIRWAY_CONTROL_KUBERNETES", conflicts_with_all = ["state_dir", "check"])]
     kubernetes: bool,
     /// How the API server is reached [default: KUBECONFIG, else the pod's service account]
     #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_KUBECONFIG", requires = "kubernetes")]

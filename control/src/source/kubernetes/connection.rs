@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::limit::RateLimitLayer;
 
@@ -30,26 +30,26 @@ pub(crate) struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The kubeconfig cannot be used.
-    #[error("kubeconfig `{path}` cannot be used")]
+    #[error("kubeconfig `{path}` cannot be used: {reason}")]
     Kubeconfig {
         /// The file.
         path: String,
         /// Why.
-        source: Box<KubeconfigError>,
+        reason: String,
     },
     /// There is no service account either.
-    #[error("no kubeconfig is given (--kubeconfig or KUBECONFIG), and this is no pod of a cluster")]
-    NotInCluster(#[source] Box<InClusterError>),
+    #[error("no kubeconfig is given (--kubeconfig or KUBECONFIG), and this is no pod of a cluster: {0}")]
+    NotInCluster(String),
     /// The address that was given.
     #[error("`{0}` is no URL of an API server, such as https://192.0.2.10:6443")]
     Server(String),
     /// TLS or the credentials.
-    #[error("the credentials for the API server `{server}` cannot be used")]
+    #[error("the credentials for the API server `{server}` cannot be used: {reason}")]
     Credentials {
         /// Its URL.
         server: String,
         /// Why.
-        source: Box<kube::Error>,
+        reason: String,
     },
 }
 
@@ -74,15 +74,32 @@ pub(crate) async fn connect(options: &Kubernetes) -> Result<Connection, Connecti
     let server = server.trim_end_matches('/');
     let builder = ClientBuilder::try_from(config).map_err(|source| ConnectionError::Credentials {
         server: server.to_owned(),
-        source: Box::new(source),
+        reason: words(&source),
     })?;
     let client = builder.with_layer(&RateLimitLayer::new(RATE, Duration::from_secs(1))).build();
     Ok(Connection { client, server: server.into() })
 }
 
+/// An error with its causes in one line; many of kube's errors say what their cause says.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 async fn config(options: &Kubernetes) -> Result<Config, ConnectionError> {
     let unusable = |path: String| {
-        move |source| ConnectionError::Kubeconfig { path: path.clone(), source: Box::new(source) }
+        move |error: KubeconfigError| ConnectionError::Kubeconfig {
+            path: path.clone(),
+            reason: words(&error),
+        }
     };
     let (kubeconfig, path) = match &options.kubeconfig {
         Some(path) => {
@@ -96,7 +113,7 @@ async fn config(options: &Kubernetes) -> Result<Config, ConnectionError> {
         }
     };
     let Some(kubeconfig) = kubeconfig else {
-        let config = Config::incluster().map_err(|error| ConnectionError::NotInCluster(Box::new(error)))?;
+        let config = Config::incluster().map_err(|error| ConnectionError::NotInCluster(words(&error)))?;
         if options.server.is_none() {
             tracing::warn!(
                 server = %config.cluster_url,

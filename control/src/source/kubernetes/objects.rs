@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Connection;
 use super::cluster::News;
+use super::connection::words;
 use crate::source::declaration::{Declared, Service, Slice};
 use crate::source::problem::Problem;
 use crate::source::reader::Reader;
@@ -184,7 +185,7 @@ pub(super) async fn follow<K: Kind>(
                 break;
             }
             failing = true;
-            if news.send(K::news(Heard::Failed(words(&error)))).await.is_err() {
+            if news.send(K::news(Heard::Failed(reason(&error)))).await.is_err() {
                 return;
             }
             let asked = status(&error).and_then(|status| status.details.as_ref());
@@ -267,24 +268,11 @@ fn is_lost(error: &watcher::Error) -> bool {
 }
 
 /// What went wrong, in one line.
-fn words(error: &watcher::Error) -> String {
-    match status(error) {
-        Some(status) => format!("{} ({})", status.message, status.code),
-        None => {
-            let mut text = String::new();
-            let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
-            while let Some(error) = next {
-                let words = error.to_string();
-                next = error.source();
-                // Many of these say what their cause says.
-                if next.is_none_or(|cause| !words.contains(&cause.to_string())) {
-                    if !text.is_empty() {
-                        text.push_str(": ");
-                    }
-                    text.push_str(&words);
-                }
-            }
-            if text.is_empty() { error.to_string() } else { text }
-        }
+fn reason(error: &watcher::Error) -> String {
+    match (status(error), std::error::Error::source(error)) {
+        (Some(status), _) => format!("{} ({})", status.message, status.code),
+        // What was being done is known.
+        (None, Some(cause)) => words(cause),
+        (None, None) => words(error),
     }
 }
