@@ -1,5 +1,7 @@
-//! Worlds of network namespaces in which Fairway runs as on real nodes, and the programs that send traffic through them.
+//! Worlds of network namespaces in which Fairway runs as on real nodes, the programs that send traffic through them, and
+//! a Kubernetes API server.
 
+pub mod apiserver;
 mod eventually;
 pub mod keeper;
 pub mod lab;

@@ -3,13 +3,30 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 
 /// A name that says the behaviour, and what shows it in a world. The comment above a row has the statements' numbers.
 pub type Trial<W> = (&'static str, for<'a> fn(&'a W) -> BoxFuture<'a, anyhow::Result<()>>);
 
-/// The runner of a suite: answers `--list`, asks for root, and lets `run` run what the other arguments ask for.
+/// How many rows run at once where they may.
+const AT_ONCE: usize = 8;
+
+/// The runner of a suite in namespaces: as [`plain_runner`], and asks for root.
 pub fn runner<W, R>(suite: &str, rooms: &[&[Trial<W>]], run: impl FnOnce(Vec<String>) -> R) -> ExitCode
+where
+    R: Future<Output = anyhow::Result<Tally>>,
+{
+    let lists = std::env::args().any(|argument| argument == "--list");
+    if !lists && !nix::unistd::geteuid().is_root() {
+        eprintln!("the {suite} suite needs root for network namespaces: run it as root, or with sudo");
+        return ExitCode::FAILURE;
+    }
+    plain_runner(rooms, run)
+}
+
+/// The runner of a suite that any user may run: answers `--list`, and lets `run` run what the other arguments ask for.
+pub fn plain_runner<W, R>(rooms: &[&[Trial<W>]], run: impl FnOnce(Vec<String>) -> R) -> ExitCode
 where
     R: Future<Output = anyhow::Result<Tally>>,
 {
@@ -17,10 +34,6 @@ where
     if arguments.iter().any(|argument| argument == "--list") {
         rooms.iter().flat_map(|room| room.iter()).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("the {suite} suite needs root for network namespaces: run it as root, or with sudo");
-        return ExitCode::FAILURE;
     }
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -75,15 +88,34 @@ impl Tally {
                 continue;
             }
             let start = Instant::now();
-            match test(world).await {
-                Ok(()) => {
-                    self.passed += 1;
-                    println!("test {name} ... ok ({:.1?})", start.elapsed());
-                }
-                Err(error) => {
-                    println!("test {name} ... FAILED\n    {error:#}");
-                    self.failed.push(name);
-                }
+            let result = test(world).await;
+            self.note(name, result, start.elapsed());
+        }
+    }
+
+    /// As [`Tally::run`], some rows at a time, for rows that share nothing and mostly wait.
+    pub async fn run_together<W>(&mut self, prefix: &str, world: &W, room: &[Trial<W>]) {
+        let asked = room.iter().map(|(name, test)| (format!("{prefix}/{name}"), test));
+        let asked: Vec<_> = asked.filter(|(name, _)| self.asked(name)).collect();
+        let running = asked.into_iter().map(|(name, test)| async move {
+            let start = Instant::now();
+            (name, test(world).await, start.elapsed())
+        });
+        let mut ended = futures::stream::iter(running).buffer_unordered(AT_ONCE);
+        while let Some((name, result, taken)) = ended.next().await {
+            self.note(name, result, taken);
+        }
+    }
+
+    fn note(&mut self, name: String, result: anyhow::Result<()>, taken: Duration) {
+        match result {
+            Ok(()) => {
+                self.passed += 1;
+                println!("test {name} ... ok ({taken:.1?})");
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED\n    {error:#}");
+                self.failed.push(name);
             }
         }
     }

@@ -46,6 +46,11 @@ pub(super) async fn follow(
             () = shared.stop.cancelled() => return Ok(()),
         };
         let Some(declarations) = newest.borrow_and_update().clone() else { continue };
+        if !agents && !declarations.complete {
+            // Nobody is served a part of a cluster.
+            note_problems(&problems, declarations.problems.clone());
+            continue;
+        }
         let change = match &last {
             Some((before, basis)) if read_again && !(agents && told.has_changed().unwrap_or(true)) => {
                 resolve_change(before, &declarations, basis)

@@ -102,6 +102,12 @@ async fn declare(
             cluster.hear(news);
         }
         if !cluster.is_complete() {
+            // Why it is not.
+            let problems: Vec<_> = cluster.problems().collect();
+            if last.problems != problems {
+                last.problems = problems;
+                newest.send_replace(Some(Arc::new(last.clone())));
+            }
             continue;
         }
         let declarations = cluster.declarations();
