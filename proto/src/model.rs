@@ -5,9 +5,11 @@ mod encode;
 mod name;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 pub use decode::{Change, InvalidResource};
 pub use name::ObjectName;
+pub use unknown::{Unknown, unknown};
 
 use std::collections::BTreeMap;
 use std::fmt;

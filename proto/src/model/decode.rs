@@ -93,20 +93,32 @@ impl Place<'_> {
         if port == 0 { Ok(None) } else { self.port(field, port).map(Some) }
     }
 
-    fn protocol(&self, field: &'static str, number: i32) -> Result<Protocol, InvalidResource> {
+    /// None: a protocol that this version does not know.
+    fn protocol(&self, field: &'static str, number: i32) -> Result<Option<Protocol>, InvalidResource> {
         match Protocol::try_from(number) {
-            Ok(protocol) if protocol != Protocol::Unspecified => Ok(protocol),
-            _ => Err(self.error(field, number, "TCP, UDP or SCTP")),
+            Ok(Protocol::Unspecified) => Err(self.error(field, number, "TCP, UDP or SCTP")),
+            Ok(protocol) => Ok(Some(protocol)),
+            Err(_) => Ok(None),
         }
     }
 
-    fn policy(&self, field: &'static str, number: i32) -> Result<TrafficPolicy, InvalidResource> {
-        match service::TrafficPolicy::try_from(number) {
-            Ok(service::TrafficPolicy::Unspecified | service::TrafficPolicy::Cluster) => {
-                Ok(TrafficPolicy::Cluster)
-            }
-            Ok(service::TrafficPolicy::Local) => Ok(TrafficPolicy::Local),
-            Err(_) => Err(self.error(field, number, "a traffic policy")),
+    /// One that this version does not know is served as far as any Service is.
+    fn service_type(&self, number: i32) -> Result<ServiceType, InvalidResource> {
+        match service::Type::try_from(number) {
+            Ok(service::Type::Unspecified) => Err(self.error("type", number, "a Service type")),
+            Ok(service::Type::ClusterIp) | Err(_) => Ok(ServiceType::ClusterIp),
+            Ok(service::Type::NodePort) => Ok(ServiceType::NodePort),
+            Ok(service::Type::LoadBalancer) => Ok(ServiceType::LoadBalancer),
+            Ok(service::Type::ExternalName) => Ok(ServiceType::ExternalName),
+        }
+    }
+}
+
+fn policy(number: i32) -> TrafficPolicy {
+    match service::TrafficPolicy::try_from(number) {
+        Ok(service::TrafficPolicy::Local) => TrafficPolicy::Local,
+        Ok(service::TrafficPolicy::Unspecified | service::TrafficPolicy::Cluster) | Err(_) => {
+            TrafficPolicy::Cluster
         }
     }
 }
@@ -169,29 +181,25 @@ impl TryFrom<&control::Service> for Service {
         let name = object_name("Service", &message.namespace, &message.name)?;
         let text = name.to_string();
         let place = Place { kind: "Service", name: &text };
-        let service_type = match message.r#type() {
-            service::Type::ClusterIp => ServiceType::ClusterIp,
-            service::Type::NodePort => ServiceType::NodePort,
-            service::Type::LoadBalancer => ServiceType::LoadBalancer,
-            service::Type::ExternalName => ServiceType::ExternalName,
-            service::Type::Unspecified => return Err(place.error("type", message.r#type, "a Service type")),
-        };
-        let ports = exactly(message.ports.iter().map(|port| {
-            Ok(ServicePort {
-                name: port.name.clone(),
-                protocol: place.protocol("ports.protocol", port.protocol)?,
-                port: place.port("ports.port", port.port)?,
-                node_port: place.optional_port("ports.node_port", port.node_port)?,
-            })
+        let ports = exactly(message.ports.iter().filter_map(|port| {
+            let protocol = place.protocol("ports.protocol", port.protocol).transpose()?;
+            Some(protocol.and_then(|protocol| {
+                Ok(ServicePort {
+                    name: port.name.clone(),
+                    protocol,
+                    port: place.port("ports.port", port.port)?,
+                    node_port: place.optional_port("ports.node_port", port.node_port)?,
+                })
+            }))
         }))?;
         Ok(Self {
-            service_type,
+            service_type: place.service_type(message.r#type)?,
             cluster_ips: place.parse_all("cluster_ips", &message.cluster_ips, ADDRESS)?,
             external_ips: place.parse_all("external_ips", &message.external_ips, ADDRESS)?,
             load_balancer_ips: place.parse_all("load_balancer_ips", &message.load_balancer_ips, ADDRESS)?,
             ports,
-            internal_policy: place.policy("internal_traffic_policy", message.internal_traffic_policy)?,
-            external_policy: place.policy("external_traffic_policy", message.external_traffic_policy)?,
+            internal_policy: policy(message.internal_traffic_policy),
+            external_policy: policy(message.external_traffic_policy),
             health_check_node_port: place
                 .optional_port("health_check_node_port", message.health_check_node_port)?,
             affinity_seconds: (message.affinity_seconds != 0).then_some(message.affinity_seconds),
@@ -202,7 +210,7 @@ impl TryFrom<&control::Service> for Service {
             )?,
             publish_not_ready: message.publish_not_ready_addresses,
             traffic_distribution: some(&message.traffic_distribution),
-            annotations: message.annotations.clone().into_iter().collect(),
+            annotations: message.annotations.clone(),
             name,
         })
     }
@@ -215,12 +223,15 @@ impl TryFrom<&control::EndpointSlice> for EndpointSlice {
         let name = object_name("EndpointSlice", &message.namespace, &message.name)?;
         let text = name.to_string();
         let place = Place { kind: "EndpointSlice", name: &text };
-        let ports = exactly(message.ports.iter().map(|port| {
-            Ok(EndpointPort {
-                name: port.name.clone(),
-                protocol: place.protocol("ports.protocol", port.protocol)?,
-                port: place.port("ports.port", port.port)?,
-            })
+        let ports = exactly(message.ports.iter().filter_map(|port| {
+            let protocol = place.protocol("ports.protocol", port.protocol).transpose()?;
+            Some(protocol.and_then(|protocol| {
+                Ok(EndpointPort {
+                    name: port.name.clone(),
+                    protocol,
+                    port: place.port("ports.port", port.port)?,
+                })
+            }))
         }))?;
         let endpoints = exactly(message.endpoints.iter().map(|endpoint| {
             // All addresses of an endpoint name the same pod: one is enough (Kubernetes API, Endpoint.addresses).

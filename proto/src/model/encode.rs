@@ -74,7 +74,7 @@ impl From<&Service> for control::Service {
             load_balancer_source_ranges: texts(&service.source_ranges),
             publish_not_ready_addresses: service.publish_not_ready,
             traffic_distribution: service.traffic_distribution.clone().unwrap_or_default(),
-            annotations: service.annotations.clone().into_iter().collect(),
+            annotations: service.annotations.clone(),
         }
     }
 }

@@ -68,3 +68,45 @@ fn a_node_object_and_the_time_of_a_change_survive_the_wire() {
         assert_eq!(Resource::try_from(&control::Resource::from(&slice)).unwrap(), slice);
     }
 }
+
+#[test]
+fn what_is_not_known_is_named_and_left_out_and_the_rest_counts() {
+    let mut message = control::Service::from(&service());
+    message.r#type = 9;
+    message.internal_traffic_policy = 5;
+    message.ports.push(control::ServicePort {
+        name: "quic".into(),
+        protocol: 254,
+        port: 81,
+        ..Default::default()
+    });
+    let served = Service { service_type: ServiceType::ClusterIp, ..service() };
+    assert_eq!(Service::try_from(&message).unwrap(), served);
+    let named = unknown(&control::Resource { body: Some(control::resource::Body::Service(message)) });
+    assert_eq!(named, [Unknown::ServiceType(9), Unknown::TrafficPolicy(5), Unknown::Protocol(254)]);
+    assert_eq!(unknown(&control::Resource { body: None }), [Unknown::Kind]);
+    assert_eq!(unknown(&control::Resource::from(&Resource::Service(service()))), []);
+}
+
+#[test]
+fn what_must_be_set_and_is_not_is_refused() {
+    for field in ["type", "ports.protocol"] {
+        let mut message = control::Service::from(&service());
+        match field {
+            "type" => message.r#type = 0,
+            _ => message.ports[0].protocol = 0,
+        }
+        let error = Service::try_from(&message).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("Service `default/web`: {field}: `0` is not")), "{error}");
+    }
+}
+
+#[test]
+fn equal_resources_are_encoded_as_equal_bytes() {
+    use prost::Message;
+    let notes = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+    let one = Service { annotations: notes(&["a", "b", "c", "d"]), ..service() };
+    let other = Service { annotations: notes(&["d", "c", "b", "a"]), ..service() };
+    let bytes = |service: &Service| control::Service::from(service).encode_to_vec();
+    assert_eq!(bytes(&one), bytes(&other));
+}
