@@ -2,6 +2,7 @@
 
 mod codec;
 mod cursor;
+mod digest;
 mod service;
 mod store;
 mod subscribers;

@@ -31,6 +31,8 @@ impl Frame {
 /// What was sent, and what is being sent. It holds names and bytes of the newest state alone, never a history.
 #[derive(Debug)]
 pub(crate) struct Cursor {
+    /// What the subscriber says that it serves.
+    known: Option<Version>,
     /// The number that the subscriber has when all frames given out have arrived.
     sent: Option<u64>,
     answered: bool,
@@ -38,16 +40,19 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A subscriber who serves `known`.
-    pub(crate) fn new(store: &Store, known: Option<Version>) -> Self {
-        let sent = known.filter(|known| known.epoch == store.epoch()).map(|known| known.number);
-        Self { sent, answered: false, sending: None }
+    /// A subscriber who serves `known`, a version of this control plane or of another one.
+    pub(crate) fn new(known: Option<Version>) -> Self {
+        Self { known, sent: None, answered: false, sending: None }
     }
 
     /// The next response; `None`: everything is sent. The first one comes even if it carries no change: it tells the
     /// subscriber that it is up to date.
     pub(crate) fn next(&mut self, store: &Store) -> Option<Frame> {
         if self.sending.is_none() {
+            // Only now, since there may have been nothing yet when the subscriber came.
+            if let Some(known) = self.known.take() {
+                self.sent = store.number(known);
+            }
             let batch = store.since(self.sent);
             if self.answered && self.sent == Some(batch.version.number) {
                 return None;

@@ -1,7 +1,8 @@
 //! The newest state of every resource, encoded, and in which order they changed.
 //!
 //! A resource that is gone leaves its name, so that a subscriber who knows an older version learns of it. There is no
-//! other history: what changed since a version is what stands behind it in the order.
+//! other history: what changed since a version is what stands behind it in the order. Of the last states the digests
+//! are remembered too, so that who had one of them from another control plane is sent what changed since.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use fairway_proto::model::{Resource, ResourceKey};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::sync::watch;
+
+use super::digest::{Digests, part};
 
 /// Names of removed resources that are remembered; a subscriber who knows none newer gets a snapshot.
 const REMOVED: usize = 16 * 1024;
@@ -49,6 +52,9 @@ struct State {
     removed: usize,
     /// Deltas can be made from this number on.
     floor: u64,
+    /// The sum of what all resources add to it.
+    digest: u64,
+    digests: Digests,
     snapshot: Option<Arc<[Bytes]>>,
 }
 
@@ -57,6 +63,8 @@ struct Entry {
     changed: u64,
     /// As it stands in a SubscribeResponse: field, length, message.
     encoded: Bytes,
+    /// What it adds to the digest.
+    part: u64,
     removed: bool,
 }
 
@@ -81,11 +89,14 @@ impl State {
     fn put(&mut self, key: ResourceKey, encoded: Bytes, removed: bool) {
         self.number += 1;
         self.order.insert(self.number, key.clone());
-        let entry = Entry { changed: self.number, encoded, removed };
+        let part = if removed { 0 } else { part(&encoded) };
+        let entry = Entry { changed: self.number, encoded, part, removed };
         self.removed += usize::from(removed);
+        self.digest = self.digest.wrapping_add(part);
         if let Some(old) = self.entries.insert(key, entry) {
             self.order.remove(&old.changed);
             self.removed -= usize::from(old.removed);
+            self.digest = self.digest.wrapping_sub(old.part);
         }
     }
 
@@ -117,6 +128,7 @@ impl Store {
     }
 
     /// Drawn at random.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -173,7 +185,10 @@ impl Store {
         }
         // Version 0 is before the first reading, also when nothing was found.
         state.number = state.number.max(1);
-        let number = state.number;
+        let (number, digest) = (state.number, state.digest);
+        if number > before {
+            state.digests.note(number, digest);
+        }
         self.newest.send_if_modified(|newest| {
             let complete = newest.complete || complete;
             std::mem::replace(newest, Newest { number, loaded: true, complete }) != *newest
@@ -181,10 +196,19 @@ impl Store {
         changes
     }
 
+    /// The number here of a version of this or of another control plane; `None`: that state was not here lately.
+    pub(crate) fn number(&self, known: control::Version) -> Option<u64> {
+        if known.epoch == self.epoch {
+            return Some(known.number);
+        }
+        self.state().digests.number(known.digest)
+    }
+
     /// What a subscriber needs who has the version of that number of this epoch; `None`: who has nothing.
     pub(crate) fn since(&self, known: Option<u64>) -> Batch {
         let mut state = self.state();
-        let version = control::Version { epoch: self.epoch, number: state.number };
+        let version =
+            control::Version { epoch: self.epoch, number: state.number, digest: state.digest };
         match known.filter(|number| (state.floor..=state.number).contains(number)) {
             Some(number) => {
                 let items =

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod replicas;
 mod security;
+mod skew;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -224,7 +226,7 @@ async fn an_agent_with_an_older_state_gets_nothing_while_a_file_was_never_good()
     fs::write(at.path().join("a.yaml"), service("a", "10.96.0.1")).unwrap();
     fs::write(at.path().join("b.yaml"), "kind: [").unwrap();
     let server = start(at.path()).await;
-    let older = Version { epoch: 1, number: 7 };
+    let older = Version { epoch: 1, number: 7, digest: 3 };
     let mut agent = Agent::connect(server.channel(), "n1", Some(older)).await;
     // One that has nothing to lose is served meanwhile.
     let mut fresh = Agent::connect(server.channel(), "n2", None).await;

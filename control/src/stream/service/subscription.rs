@@ -77,8 +77,8 @@ async fn open(
         let _ = end.send(status);
     });
     Ok(Subscription {
-        cursor: Cursor::new(&shared.store, applied),
-        earlier: applied.is_some_and(|applied| applied.epoch != shared.store.epoch()),
+        cursor: Cursor::new(applied),
+        serves: applied,
         newest: shared.store.newest(),
         node: name,
         ended,
@@ -160,8 +160,8 @@ struct Subscription {
     shared: Arc<Shared>,
     node: String,
     cursor: Cursor,
-    /// The agent serves a state of an earlier control plane: it must not be given less than all.
-    earlier: bool,
+    /// What the agent serves until it was sent something.
+    serves: Option<Version>,
     newest: watch::Receiver<Newest>,
     ended: oneshot::Receiver<Result<(), Status>>,
     _reading: AbortOnDropHandle<()>,
@@ -175,10 +175,11 @@ impl Subscription {
             if self.may_answer(newest)
                 && let Some(frame) = self.cursor.next(&self.shared.store)
             {
+                self.serves = None;
                 self.note(&frame);
                 return Ok(Some(frame));
             }
-            let settling = self.earlier && tokio::time::Instant::now() < self.shared.settled;
+            let settling = self.is_foreign() && tokio::time::Instant::now() < self.shared.settled;
             tokio::select! {
                 ended = &mut self.ended => return ended.unwrap_or(Ok(())).map(|()| None),
                 () = self.shared.stop.cancelled() => {
@@ -191,13 +192,19 @@ impl Subscription {
         }
     }
 
+    /// The agent serves a state that this control plane never had: it must not be given less than all. If it serves one
+    /// that was had here, of this or of another control plane, nothing but real changes is between that and the newest.
+    fn is_foreign(&self) -> bool {
+        self.serves.is_some_and(|serves| self.shared.store.number(serves).is_none())
+    }
+
     /// Nothing is sent before all manifests were read (S104); and nothing that lacks a file which never was good to
     /// an agent that may still serve that file's objects.
     fn may_answer(&self, newest: Newest) -> bool {
-        if !self.earlier {
+        if !newest.loaded || !self.is_foreign() {
             return newest.loaded;
         }
-        if newest.loaded && !newest.complete {
+        if !newest.complete {
             tracing::warn!(
                 node = self.node,
                 "the agent keeps the state that it has until each file of the manifests was good once"
