@@ -8,6 +8,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -76,6 +77,15 @@ pub enum ControlAddress {
     Tls(String),
     /// `http://HOST:PORT`, neither encrypted nor authenticated: only with `insecure`.
     Plain(String),
+}
+
+impl fmt::Display for ControlAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlAddress::Unix(path) => write!(f, "unix://{}", path.display()),
+            ControlAddress::Tls(url) | ControlAddress::Plain(url) => f.write_str(url),
+        }
+    }
 }
 
 /// Files for mutual TLS with the control plane, in PEM form.
@@ -192,8 +202,8 @@ pub enum Error {
 pub struct Config {
     /// The Node object's name.
     pub node_name: String,
-    /// The control plane; none: no control plane but the embedded one, if any.
-    pub control: Option<ControlAddress>,
+    /// Where the control plane is, each of which serves the same; empty: none but the embedded one, if any.
+    pub control: Vec<ControlAddress>,
     /// Directory of manifests for an embedded control plane.
     pub manifests: Option<PathBuf>,
     /// The cluster for an embedded control plane.

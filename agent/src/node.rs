@@ -174,7 +174,7 @@ async fn embedded(config: &Config) -> Result<Option<fairway_control::Server>, Er
 }
 
 fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<sync::Source> {
-    match (&config.control, &config.manifests, control) {
+    match (&config.control[..], &config.manifests, control) {
         (_, manifests, Some(control)) => Some(sync::Source::Embedded {
             channel: control.channel(),
             name: match manifests {
@@ -182,8 +182,8 @@ fn source(config: &Config, control: Option<&fairway_control::Server>) -> Option<
                 None => "the Kubernetes API".to_owned(),
             },
         }),
-        (Some(address), ..) => {
-            Some(sync::Source::Remote { address: address.clone(), tls: config.tls.clone() })
+        ([_, ..], ..) => {
+            Some(sync::Source::Remote { addresses: config.control.clone(), tls: config.tls.clone() })
         }
         _ => {
             warn!("no control plane: set control, manifests or kubernetes; the last state stays in force");

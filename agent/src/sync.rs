@@ -3,13 +3,16 @@
 mod audit;
 mod burst;
 mod changes;
+mod connection;
 mod disk;
 mod engine;
 mod received;
 mod serving;
+mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,7 +31,7 @@ use crate::reconcile::{BackendKey, Limits, Usage};
 use crate::repair::Repairs;
 use crate::resolve::{Desired, HostPorts, LocalNode, ServicePortName};
 pub(crate) use engine::chain;
-pub use stream::Source;
+pub use source::Source;
 
 /// How the agent stands with its control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,18 +41,20 @@ pub enum ControlPlane {
     None,
     /// The stream is open.
     Connected {
-        /// The address as configured.
+        /// The address in use, as configured.
         address: String,
+        /// Where else the control plane is.
+        others: Vec<String>,
         /// Since when.
         since: SystemTime,
     },
     /// The stream is not open; the last state stays in force.
     Disconnected {
-        /// The address as configured.
+        /// The address as configured; several are separated by commas.
         address: String,
         /// Since when.
         since: SystemTime,
-        /// Why, in one line.
+        /// Why, in one line; of several addresses the last that was tried.
         reason: String,
     },
 }

@@ -54,7 +54,7 @@ impl Control {
     }
 
     pub(crate) fn source(&self) -> Source {
-        Source::Remote { address: ControlAddress::Unix(self.path.clone()), tls: None }
+        Source::Remote { addresses: vec![ControlAddress::Unix(self.path.clone())], tls: None }
     }
 
     /// Waits for the agent.
@@ -72,7 +72,7 @@ impl Control {
 
     async fn send(&mut self, changed: Vec<Resource>, snapshot: bool) {
         self.number += 1;
-        let version = Some(Version { epoch: 1, number: self.number });
+        let version = Some(Version { epoch: 1, number: self.number, digest: 0 });
         let response = SubscribeResponse { version, snapshot, complete: true, changed, removed: vec![] };
         let (responses, requests) = self.open.as_mut().unwrap();
         responses.send(Ok(response)).await.unwrap();

@@ -139,8 +139,12 @@ impl Facts<'_> {
         };
         match &self.state.control_plane {
             ControlPlane::None => (State::Warning, format!("none is configured; {origin}")),
-            ControlPlane::Connected { address, since } => {
-                (State::Ok, format!("{address}, connected {} ago, {version}", self.ago(*since)))
+            ControlPlane::Connected { address, others, since } => {
+                let others = match &others[..] {
+                    [] => String::new(),
+                    others => format!(" (others: {})", others.join(", ")),
+                };
+                (State::Ok, format!("{address}{others}, connected {} ago, {version}", self.ago(*since)))
             }
             ControlPlane::Disconnected { address, since, reason } => {
                 let since = self.ago(*since);

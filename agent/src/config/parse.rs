@@ -87,7 +87,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
     let insecure = field("insecure").one("true or false")?;
     let config = Config {
         node_name: node_name(&field("node-name"))?,
-        control: control(&field("control"), tls.is_some(), insecure)?,
+        control: controls(&field("control"), tls.is_some(), insecure)?,
         manifests: field("manifests").path()?,
         kubernetes: kubernetes(&field)?,
         tls,
@@ -124,7 +124,7 @@ pub(super) fn config(values: &Values) -> Result<Config, Error> {
     if config.forwarding == Forwarding::DsrL2 && config.routing != Routing::Native {
         return Err(Error::DirectInTunnels);
     }
-    let sources = [config.control.is_some(), config.manifests.is_some(), config.kubernetes.is_some()];
+    let sources = [!config.control.is_empty(), config.manifests.is_some(), config.kubernetes.is_some()];
     if sources.iter().filter(|source| **source).count() > 1 {
         return Err(Error::TwoControlPlanes);
     }
@@ -162,26 +162,34 @@ fn node_name(field: &Field<'_>) -> Result<String, Error> {
     Ok(name)
 }
 
-fn control(field: &Field<'_>, tls: bool, insecure: bool) -> Result<Option<ControlAddress>, Error> {
-    let Some(text) = field.text() else {
-        return Ok(None);
-    };
-    let wrong = || field.wrong(text, "unix:///PATH, https://HOST:PORT or http://HOST:PORT");
+fn controls(field: &Field<'_>, tls: bool, insecure: bool) -> Result<Vec<ControlAddress>, Error> {
+    let mut all = Vec::new();
+    for text in &field.value.texts {
+        let address = control(field, text, tls, insecure)?;
+        if all.contains(&address) {
+            return Err(field.wrong(text, "an address that the list has once"));
+        }
+        all.push(address);
+    }
+    Ok(all)
+}
+
+fn control(field: &Field<'_>, text: &str, tls: bool, insecure: bool) -> Result<ControlAddress, Error> {
     let authority = |rest: &str| {
         let port = rest.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
         port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) && !rest.contains('/')
     };
     match text.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') => Ok(Some(ControlAddress::Unix(path.into()))),
+        Some(("unix", path)) if path.starts_with('/') => Ok(ControlAddress::Unix(path.into())),
         Some(("https", rest)) if authority(rest) && !tls => {
             Err(Error::NoCertificates { address: text.to_owned() })
         }
-        Some(("https", rest)) if authority(rest) => Ok(Some(ControlAddress::Tls(text.to_owned()))),
+        Some(("https", rest)) if authority(rest) => Ok(ControlAddress::Tls(text.to_owned())),
         Some(("http", rest)) if authority(rest) && !insecure => {
             Err(Error::Insecure { address: text.to_owned() })
         }
-        Some(("http", rest)) if authority(rest) => Ok(Some(ControlAddress::Plain(text.to_owned()))),
-        _ => Err(wrong()),
+        Some(("http", rest)) if authority(rest) => Ok(ControlAddress::Plain(text.to_owned())),
+        _ => Err(field.wrong(text, "unix:///PATH, https://HOST:PORT or http://HOST:PORT")),
     }
 }
 

@@ -50,10 +50,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("node-name", One, "NAME", "", "The Node object's name; the host's name if unset"),
     setting(
         "control",
-        One,
+        Many,
         "ADDRESS",
         "",
-        "The control plane: unix:///PATH, https://HOST:PORT or http://HOST:PORT",
+        "The control plane: unix:///PATH, https://HOST:PORT or http://HOST:PORT; if repeated, all that serve the same",
     ),
     setting("manifests", One, "DIR", "", "Serve the manifests in this directory, without a control plane"),
     setting(

@@ -103,9 +103,35 @@ fn a_control_plane_is_reached_with_certificates_or_on_purpose_without() {
     assert!(error("control = \"a:1\"").contains("is not unix:///PATH"));
     let tls = "tls-cert = \"/c\"\ntls-key = \"/k\"\ntls-ca = \"/a\"\n";
     let with = |text: &str| load(Some(&format!("{tls}{text}")), &[], &[]).unwrap().config.control;
-    assert_eq!(with("control = \"https://a:1\""), Some(ControlAddress::Tls("https://a:1".into())));
-    assert_eq!(with("control = \"unix:///a\""), Some(ControlAddress::Unix("/a".into())));
+    assert_eq!(with("control = \"https://a:1\""), [ControlAddress::Tls("https://a:1".into())]);
+    assert_eq!(with("control = \"unix:///a\""), [ControlAddress::Unix("/a".into())]);
     assert!(error("control = \"unix:///a\"\nmanifests = \"/m\"").contains("only one of"));
+}
+
+#[test]
+fn several_control_planes_are_a_list_in_every_source_and_a_wrong_one_is_named() {
+    let both = ["unix:///a", "unix:///b"].map(|text| ControlAddress::Unix(PathBuf::from(&text[7..])));
+    let file = "control = [\"unix:///a\", \"unix:///b\"]";
+    assert_eq!(load(Some(file), &[], &[]).unwrap().config.control, both);
+    let env = [("FAIRWAY_CONTROL", "unix:///a, unix:///b")];
+    assert_eq!(load(None, &env, &[]).unwrap().config.control, both);
+    let repeated: &[&str] = &["unix:///a", "unix:///b"];
+    let once: &[&str] = &["unix:///a,unix:///b"];
+    for flags in [repeated, once] {
+        let loaded = load(None, &[], &[("control", flags)]).unwrap();
+        assert_eq!(loaded.config.control, both);
+        let json: serde_json::Value = serde_json::from_str(&loaded.json()).unwrap();
+        let items = json["items"].as_array().unwrap();
+        let printed = items.iter().find(|item| item["setting"] == "control").unwrap();
+        assert_eq!(printed["value"], serde_json::json!(["unix:///a", "unix:///b"]));
+        assert!(loaded.table().contains("unix:///a,unix:///b"));
+    }
+    assert!(load(None, &[], &[]).unwrap().config.control.is_empty());
+    let wrong = "agent.toml:1: control: `b:1` is not unix:///PATH, https://HOST:PORT or http://HOST:PORT";
+    assert_eq!(error("control = [\"unix:///a\", \"b:1\"]"), wrong);
+    assert!(error("control = [\"unix:///a\", \"http://b:1\"]").starts_with("control: `http://b:1` is neither"));
+    let twice = "agent.toml:1: control: `unix:///a` is not an address that the list has once";
+    assert_eq!(error("control = [\"unix:///a\", \"unix:///a\"]"), twice);
 }
 
 #[test]

@@ -181,7 +181,7 @@ async fn the_answers_have_the_fields_of_kube_proxy() {
 async fn it_is_ready_when_a_state_is_applied() {
     let world = World::start().await;
     assert_eq!(world.get("/readyz").await.status, 503);
-    world.change(|state| state.applied = Some(Version { epoch: 1, number: 1 }));
+    world.change(|state| state.applied = Some(Version { epoch: 1, number: 1, digest: 0 }));
     assert_eq!(world.get("/readyz").await.status, 200);
 }
 

@@ -31,8 +31,35 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Changes of this many bytes at least are written behind the snapshot before there is a new one.
 const CHANGES: u64 = 1 << 20;
 
+/// The version of the agent, which decides what of a state is understood.
+const SOFTWARE: &str = env!("CARGO_PKG_VERSION");
+
 /// The state that is to be kept; none yet.
 pub(super) type Latest = Option<(Version, Arc<Cluster>)>;
+
+/// The state that was kept.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) version: Version,
+    pub(super) cluster: Arc<Cluster>,
+    /// Which version of the agent has kept it; none: one that did not say.
+    software: String,
+}
+
+impl Kept {
+    /// What the control plane is told of it. Another version of the agent may have left out what it did not know: then
+    /// it is no state that has a name, and all is asked for again.
+    pub(super) fn name(&self) -> Version {
+        if self.software == SOFTWARE { self.version } else { Version::default() }
+    }
+}
+
+/// What is added to the first record: a field that the message does not have, and whose readers pass over.
+#[derive(Clone, PartialEq, Message)]
+struct Writer {
+    #[prost(string, tag = "1000")]
+    software: String,
+}
 
 /// Why the file is ignored.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +75,7 @@ pub(super) enum Error {
 }
 
 /// The last state, if there is one that can be used; what is wrong with it is logged.
-pub(super) fn last(state_dir: &Path) -> Latest {
+pub(super) fn last(state_dir: &Path) -> Option<Kept> {
     load(state_dir).unwrap_or_else(|error| {
         warn!("the last state on disk: {}; what the kernel holds stays in force", chain(&error));
         None
@@ -56,7 +83,7 @@ pub(super) fn last(state_dir: &Path) -> Latest {
 }
 
 /// Reads the last state, if there is one.
-pub(super) fn load(state_dir: &Path) -> Result<Latest, Error> {
+pub(super) fn load(state_dir: &Path) -> Result<Option<Kept>, Error> {
     let path = state_dir.join(NAME);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -66,22 +93,25 @@ pub(super) fn load(state_dir: &Path) -> Result<Latest, Error> {
     let unusable = |what: &str| Error::Unusable { path: path.clone(), what: what.to_owned() };
     let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("not a state file of this version"))?;
     let mut received = Received::default();
-    let mut latest = match received.take(record(&mut rest).map_err(|what| unusable(&what))?) {
-        Some(Complete::Accepted { version, cluster }) => (version, cluster),
+    let (first, writer) = record::<Writer>(&mut rest).map_err(|what| unusable(&what))?;
+    let mut kept = match received.take(first) {
+        Some(Complete::Accepted { version, cluster }) => {
+            Kept { version, cluster, software: writer.software }
+        }
         Some(Complete::Rejected { reason, .. }) => return Err(unusable(&reason)),
         None => return Err(unusable("not complete")),
     };
     while !rest.is_empty() {
         // A crash of the machine may have left the last one in part: what stands before it is a whole state.
-        let Ok(changes) = record(&mut rest) else { break };
+        let Ok((changes, ())) = record(&mut rest) else { break };
         let Some(Complete::Accepted { version, cluster }) = received.take(changes) else { break };
-        latest = (version, cluster);
+        kept = Kept { version, cluster, ..kept };
     }
-    Ok(Some(latest))
+    Ok(Some(kept))
 }
 
-/// Takes the first record off `bytes`, or says what is wrong with it.
-fn record(bytes: &mut &[u8]) -> Result<SubscribeResponse, String> {
+/// Takes the first record off `bytes`, and what was added to it, or says what is wrong with it.
+fn record<Added: Message + Default>(bytes: &mut &[u8]) -> Result<(SubscribeResponse, Added), String> {
     let cut = || "cut short".to_owned();
     let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
     let (checksum, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
@@ -91,7 +121,8 @@ fn record(bytes: &mut &[u8]) -> Result<SubscribeResponse, String> {
         return Err("damaged: its checksum does not match".to_owned());
     }
     *bytes = rest;
-    SubscribeResponse::decode(body).map_err(|error| error.to_string())
+    let decoded = SubscribeResponse::decode(body).and_then(|response| Ok((response, Added::decode(body)?)));
+    decoded.map_err(|error| error.to_string())
 }
 
 /// Says which version is about to be written to the kernel: a crash of the agent, unlike one of the machine, leaves the
@@ -143,20 +174,27 @@ struct Written {
 /// Keeps the state on disk: whole once, then what changed.
 pub(super) struct Saver {
     state_dir: PathBuf,
+    /// Which version of the agent this is.
+    software: &'static str,
     /// None at first, and after an error: the next state is written whole.
     written: Option<Written>,
 }
 
 impl Saver {
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self { state_dir: state_dir.to_owned(), written: None }
+        Self::of(SOFTWARE, state_dir)
+    }
+
+    /// As an agent of that version does it.
+    pub(super) fn of(software: &'static str, state_dir: &Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), software, written: None }
     }
 
     /// Keeps a state, so that a crash at any moment leaves the old or the new one.
     pub(super) fn save(&mut self, version: Version, cluster: &Arc<Cluster>) -> io::Result<()> {
         let written = match self.written.take().filter(|written| written.room > 0) {
             Some(written) => append(written, version, cluster)?,
-            None => replace(&self.state_dir, version, cluster)?,
+            None => replace(&self.state_dir, self.software, version, cluster)?,
         };
         self.written = Some(written);
         Ok(())
@@ -165,16 +203,21 @@ impl Saver {
 
 /// Writes what is different behind what is there.
 fn append(mut written: Written, version: Version, cluster: &Arc<Cluster>) -> io::Result<Written> {
-    let bytes = framed(&between(&written.cluster, cluster, version));
+    let bytes = framed(&between(&written.cluster, cluster, version), &());
     written.file.write_all(&bytes)?;
     written.file.sync_data()?;
     Ok(Written { room: written.room.saturating_sub(bytes.len() as u64), cluster: cluster.clone(), ..written })
 }
 
 /// Puts a new file in place of the old one.
-fn replace(state_dir: &Path, version: Version, cluster: &Arc<Cluster>) -> io::Result<Written> {
+fn replace(
+    state_dir: &Path,
+    software: &str,
+    version: Version,
+    cluster: &Arc<Cluster>,
+) -> io::Result<Written> {
     let snapshot = SubscribeResponse { snapshot: true, ..between(&Cluster::default(), cluster, version) };
-    let bytes = framed(&snapshot);
+    let bytes = framed(&snapshot, &Writer { software: software.to_owned() });
     let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
     file.write_all(MAGIC)?;
     file.write_all(&bytes)?;
@@ -184,8 +227,9 @@ fn replace(state_dir: &Path, version: Version, cluster: &Arc<Cluster>) -> io::Re
     Ok(Written { file, cluster: cluster.clone(), room: CHANGES.max(bytes.len() as u64) })
 }
 
-fn framed(response: &SubscribeResponse) -> Vec<u8> {
-    let body = response.encode_to_vec();
+fn framed(response: &SubscribeResponse, added: &impl Message) -> Vec<u8> {
+    let mut body = response.encode_to_vec();
+    body.extend(added.encode_to_vec());
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     [&length.to_le_bytes(), &crc32fast::hash(&body).to_le_bytes(), &body[..]].concat()
 }

@@ -1,10 +1,11 @@
 //! What came over the stream, until it is complete and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fairway_proto::control::{self, SubscribeResponse, Version, resource, resource_name::Kind};
-use fairway_proto::model::{Cluster, InvalidResource, Resource, ResourceKey};
+use fairway_proto::model::{Cluster, InvalidResource, Resource, ResourceKey, Unknown, unknown};
+use tracing::warn;
 
 use super::Origin;
 
@@ -43,10 +44,12 @@ type RawKey = (Kind, String, String);
 pub(super) struct Received {
     cluster: Cluster,
     invalid: BTreeMap<RawKey, InvalidResource>,
+    /// What was left out because this version of the agent does not know it: told once.
+    unknown: BTreeSet<Unknown>,
 }
 
 impl Received {
-    /// A new stream begins: what was received in part is forgotten.
+    /// What comes changes this state: what was received in part is forgotten.
     pub(super) fn restart(&mut self, cluster: &Cluster) {
         self.cluster = cluster.clone();
         self.invalid.clear();
@@ -64,6 +67,14 @@ impl Received {
             }
         }
         for message in &response.changed {
+            for unknown in unknown(message) {
+                if self.unknown.insert(unknown) {
+                    warn!("the control plane is newer than this agent: {unknown}");
+                }
+            }
+            if message.body.is_none() {
+                continue;
+            }
             let key = raw_key(message);
             match Resource::try_from(message) {
                 Ok(resource) => {

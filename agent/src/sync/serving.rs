@@ -14,10 +14,11 @@ use tracing::{debug, error, info, warn};
 use super::audit::{Audit, cpu};
 use super::burst::{due, now};
 use super::changes::Changes;
+use super::connection::Connection;
 use super::engine::{Engine, Outcome};
 use super::received::{Accepted, Complete, Received};
 use super::stream::{Client, Event, about};
-use super::{ControlPlane, Options, Origin, SyncState, chain, disk};
+use super::{Options, Origin, SyncState, chain, disk};
 use crate::health::{Metrics, Synced};
 use crate::repair::Repairs;
 use crate::resolve::{HostPorts, LocalNode};
@@ -33,15 +34,15 @@ pub(super) struct Serving<T: Tables> {
     stop: CancellationToken,
     received: Received,
     accepted: Option<Accepted>,
+    /// What the control plane is told that `accepted` is.
+    base: Option<Version>,
     rejection: Option<String>,
     /// What was accepted and is not in the tables yet.
     pending: Changes,
     started: SystemTime,
-    /// The control plane's name, for people.
-    control_plane: String,
+    connection: Connection,
     events: mpsc::Receiver<Event>,
     answer: watch::Sender<Option<Body>>,
-    applied: watch::Sender<Option<Version>>,
     about_node: watch::Sender<Node>,
     about_node_base: Node,
     repairs: Arc<Repairs>,
@@ -69,7 +70,9 @@ impl<T: Tables + Send + 'static> Serving<T> {
         let state_dir = options.state_dir.clone();
         let last = tokio::task::spawn_blocking(move || disk::last(&state_dir));
         let engine = Engine::open(tables, options.limits)?;
-        let accepted = last.await.unwrap_or_default().map(|(version, cluster)| {
+        let last = last.await.unwrap_or_default();
+        let base = last.as_ref().map(disk::Kept::name);
+        let accepted = last.map(|disk::Kept { version, cluster, .. }| {
             info!(services = cluster.services.len(), "serving the last state from disk");
             Accepted { version, cluster, origin: Origin::Disk }
         });
@@ -81,25 +84,17 @@ impl<T: Tables + Send + 'static> Serving<T> {
             info!("the kernel's state is later than the disk's, and stays until the control plane speaks");
         }
         let (answer, answers) = watch::channel(None);
-        let (applied, applieds) = watch::channel(accepted.as_ref().map(|accepted| accepted.version));
-        let base = Node {
+        let about_node_base = Node {
             name: options.node.borrow().name.clone(),
             pod_cidrs: options.pod_cidrs.iter().map(ToString::to_string).collect(),
             ..Node::default()
         };
-        let (about_node, about_nodes) = watch::channel(about(&base, &options.node.borrow()));
+        let (about_node, about_nodes) = watch::channel(about(&about_node_base, &options.node.borrow()));
         let (sender, events) = mpsc::channel(16);
-        let control_plane = options.source.as_ref().map(super::Source::name).unwrap_or_default();
+        let places = options.source.as_ref().map(super::Source::names).unwrap_or_default();
         if let Some(source) = options.source {
             let reports = options.reports;
-            let client = Client {
-                source,
-                node: about_nodes,
-                applied: applieds,
-                answer: answers,
-                reports,
-                events: sender,
-            };
+            let client = Client { source, node: about_nodes, answer: answers, reports, events: sender };
             tokio::spawn(client.run());
         }
         let (saved, to_save) = watch::channel(None);
@@ -114,15 +109,15 @@ impl<T: Tables + Send + 'static> Serving<T> {
             stop,
             received: Received::default(),
             accepted,
+            base,
             rejection: None,
             pending: Changes::default(),
             started: SystemTime::now(),
-            control_plane,
+            connection: Connection::new(places),
             events,
             answer,
-            applied,
             about_node,
-            about_node_base: base,
+            about_node_base,
             saved,
             saver,
             begun,
@@ -218,15 +213,27 @@ impl<T: Tables + Send + 'static> Serving<T> {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Connected => self.on_connected(),
-            Event::Disconnected { reason } => self.on_disconnected(reason),
+            Event::Opening { base } => {
+                let cluster = self.accepted.as_ref().map(|accepted| accepted.cluster.clone());
+                self.received.restart(&cluster.unwrap_or_default());
+                // The stream is given up already.
+                let _ = base.send(self.base);
+            }
+            Event::Connected { place } => {
+                let connected = self.connection.connected(&self.state.borrow().control_plane, place);
+                self.publish(|state| state.control_plane = connected);
+            }
+            Event::Disconnected { place, reason } => {
+                let lost = self.connection.lost(&self.state.borrow().control_plane, place, reason);
+                self.publish(|state| state.control_plane = lost);
+            }
             Event::Response(response) => match self.received.take(*response) {
                 None => {}
                 Some(Complete::Accepted { version, cluster }) => {
                     debug!(epoch = version.epoch, number = version.number, "received");
                     self.rejection = None;
                     self.count(&cluster);
-                    self.applied.send_replace(Some(version));
+                    self.base = Some(version);
                     self.accepted = Some(Accepted { version, cluster, origin: Origin::ControlPlane });
                     self.hands_off = false;
                     self.trigger();
@@ -244,30 +251,6 @@ impl<T: Tables + Send + 'static> Serving<T> {
         self.metrics.changed(changes.services.len(), changes.slices.len());
         self.pending.add(changes);
         self.metrics.pending(self.pending.services.len(), self.pending.slices.len());
-    }
-
-    fn on_connected(&mut self) {
-        info!(control_plane = %self.control_plane, "connected");
-        match &self.accepted {
-            Some(accepted) => self.received.restart(&accepted.cluster),
-            None => self.received.restart(&Cluster::default()),
-        }
-        let connected =
-            ControlPlane::Connected { address: self.control_plane.clone(), since: SystemTime::now() };
-        self.publish(|state| state.control_plane = connected);
-    }
-
-    fn on_disconnected(&mut self, reason: String) {
-        let again = match &self.state.borrow().control_plane {
-            ControlPlane::Disconnected { since, reason, .. } => Some((*since, reason.clone())),
-            _ => None,
-        };
-        if again.as_ref().is_none_or(|(_, before)| *before != reason) {
-            warn!(control_plane = %self.control_plane, "{reason}; the last state stays in force");
-        }
-        let since = again.map_or_else(SystemTime::now, |(since, _)| since);
-        let address = self.control_plane.clone();
-        self.publish(|state| state.control_plane = ControlPlane::Disconnected { address, since, reason });
     }
 
     fn reject(&mut self, version: Version, reason: String) {

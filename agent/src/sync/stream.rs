@@ -1,4 +1,4 @@
-//! The stream to the control plane: opened again whenever it ends.
+//! The stream to the control plane: opened again whenever it ends, at the next address where there are several.
 
 use std::time::Duration;
 
@@ -6,87 +6,39 @@ use fairway_proto::control::control_client::ControlClient;
 use fairway_proto::control::{
     Hello, Node, PodStatus, Report, SubscribeRequest, SubscribeResponse, Version, subscribe_request::Body,
 };
-use rand::Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::Status;
 
 use super::engine::chain;
-use crate::config::{ControlAddress, TlsFiles};
+use super::source::{Error, Source};
+use super::turns::Turns;
 use crate::resolve::LocalNode;
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(10);
 /// The largest response that is read.
 const LARGEST: usize = 64 << 20;
-
-/// Where the control plane is.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// In another process.
-    Remote {
-        /// Its address.
-        address: ControlAddress,
-        /// Certificates, for an `https://` address.
-        tls: Option<TlsFiles>,
-    },
-    /// In this process.
-    Embedded {
-        /// The way to it.
-        channel: Channel,
-        /// What it reads, for people.
-        name: String,
-    },
-}
-
-impl Source {
-    /// The address, for people.
-    pub fn name(&self) -> String {
-        match self {
-            Source::Remote { address: ControlAddress::Unix(path), .. } => {
-                format!("unix://{}", path.display())
-            }
-            Source::Remote { address: ControlAddress::Tls(url) | ControlAddress::Plain(url), .. } => {
-                url.clone()
-            }
-            Source::Embedded { name, .. } => name.clone(),
-        }
-    }
-}
-
-/// Why there is no stream.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("`{path}` cannot be read")]
-    Certificate {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("no connection to the control plane")]
-    Connect(#[from] tonic::transport::Error),
-    #[error("the control plane refused or ended the stream: {0}")]
-    Status(String),
-    #[error("the control plane ended the stream")]
-    Ended,
-}
-
-impl From<tonic::Status> for Error {
-    fn from(status: tonic::Status) -> Self {
-        let cause = std::error::Error::source(&status).map(|cause| format!(" ({})", chain(cause)));
-        Error::Status(format!("{}: {}{}", status.code(), status.message(), cause.unwrap_or_default()))
-    }
-}
+/// A control plane that lives and sends nothing of a first state for so long is left, if there are others.
+const FIRST_STATE: Duration = Duration::from_secs(10);
 
 /// What happens on the stream.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// It is about to be opened.
+    Opening {
+        /// Takes the version of the state that is there now: what comes on the stream changes that one.
+        base: oneshot::Sender<Option<Version>>,
+    },
     /// It is open.
-    Connected,
+    Connected {
+        /// Which of the source's places it leads to.
+        place: usize,
+    },
     /// Something came.
     Response(Box<SubscribeResponse>),
     /// It is not open.
     Disconnected {
+        /// Which of the source's places was tried.
+        place: usize,
         /// Why.
         reason: String,
     },
@@ -97,8 +49,6 @@ pub(super) struct Client {
     pub(super) source: Source,
     /// What Hello says of the node; a change opens a new stream.
     pub(super) node: watch::Receiver<Node>,
-    /// What Hello says was applied.
-    pub(super) applied: watch::Receiver<Option<Version>>,
     /// The answer to the last complete version.
     pub(super) answer: watch::Receiver<Option<Body>>,
     pub(super) reports: watch::Receiver<Vec<PodStatus>>,
@@ -108,48 +58,50 @@ pub(super) struct Client {
 impl Client {
     /// Keeps a stream open until the receiver of events is gone.
     pub(super) async fn run(mut self) {
-        let mut wait = FIRST_RETRY;
+        let mut turns = Turns::new(self.source.names().len(), &self.node.borrow().name);
         let events = self.events.clone();
         loop {
+            let place = turns.place();
             let mut complete = false;
             let result = tokio::select! {
-                result = self.stream(&mut complete) => result,
+                result = self.stream(place, &mut complete) => result,
                 () = events.closed() => return,
             };
             if complete {
-                wait = FIRST_RETRY;
+                turns.served();
             }
             let Err(error) = result else {
                 continue;
             };
             let reason = chain(&error);
-            if events.send(Event::Disconnected { reason }).await.is_err() {
+            if events.send(Event::Disconnected { place, reason }).await.is_err() {
                 return;
             }
-            // Many agents lose one control plane at the same moment: they must not return at the same moment.
-            let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
             tokio::select! {
-                () = tokio::time::sleep(jittered) => {}
+                () = tokio::time::sleep(turns.failed()) => {}
                 () = events.closed() => return,
             }
-            wait = (wait * 2).min(LAST_RETRY);
         }
     }
 
     /// One stream; Ok if it ended because Hello has changed.
-    async fn stream(&mut self, complete: &mut bool) -> Result<(), Error> {
-        let channel = self.connect().await?;
+    async fn stream(&mut self, place: usize, complete: &mut bool) -> Result<(), Error> {
+        let channel = self.source.connect(place).await?;
+        let applied = self.base().await?;
         let node = self.node.borrow_and_update().clone();
-        let applied = *self.applied.borrow_and_update();
         self.answer.mark_unchanged();
         let (requests, outgoing) = mpsc::channel(4);
         let forwarding =
             forward(Hello { node: Some(node), applied }, self.answer.clone(), self.reports.clone(), requests);
         let mut client = ControlClient::new(channel).max_decoding_message_size(LARGEST);
+        let patience = self.source.has_others().then_some(FIRST_STATE);
         let receiving = async {
-            let mut responses = client.subscribe(ReceiverStream::new(outgoing)).await?.into_inner();
-            let _ = self.events.send(Event::Connected).await;
-            while let Some(response) = responses.message().await? {
+            let opening = client.subscribe(ReceiverStream::new(outgoing));
+            let mut responses = within(patience, opening).await?.into_inner();
+            let _ = self.events.send(Event::Connected { place }).await;
+            while let Some(response) =
+                within(patience.filter(|_| !*complete), responses.message()).await?
+            {
                 *complete |= response.complete;
                 let _ = self.events.send(Event::Response(Box::new(response))).await;
             }
@@ -162,28 +114,23 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<Channel, Error> {
-        let (address, tls) = match &self.source {
-            Source::Embedded { channel, .. } => return Ok(channel.clone()),
-            Source::Remote { address, tls } => (address, tls),
-        };
-        let endpoint = match address {
-            // tonic knows unix sockets by this scheme.
-            ControlAddress::Unix(path) => Endpoint::from_shared(format!("unix://{}", path.display()))?,
-            ControlAddress::Plain(url) | ControlAddress::Tls(url) => Endpoint::from_shared(url.clone())?,
-        };
-        let endpoint = endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true);
-        let endpoint = match (address, tls) {
-            (ControlAddress::Tls(_), Some(files)) => endpoint.tls_config(certificates(files)?)?,
-            _ => endpoint,
-        };
-        Ok(endpoint.connect().await?)
+    /// The version that what comes on a new stream changes. What came on the one before has been taken in by then: a
+    /// change that another control plane sends must not meet a state that it does not know of.
+    async fn base(&self) -> Result<Option<Version>, Error> {
+        let (base, version) = oneshot::channel();
+        let _ = self.events.send(Event::Opening { base }).await;
+        // Nobody answers only when nobody receives events any more, and then this task ends.
+        version.await.map_err(|_| Error::Ended)
     }
+}
+
+/// Waits for what is read, for as long as that may take; none: without an end.
+async fn within<T>(
+    patience: Option<Duration>,
+    reading: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Error> {
+    let Some(patience) = patience else { return Ok(reading.await?) };
+    Ok(tokio::time::timeout(patience, reading).await.map_err(|_| Error::Silent(patience))??)
 }
 
 /// What the control plane is told of this node.
@@ -193,16 +140,6 @@ pub(super) fn about(base: &Node, node: &LocalNode) -> Node {
         zone: node.zone.clone().unwrap_or_default(),
         ..base.clone()
     }
-}
-
-/// Reads the files anew for each connection: certificates are replaced while the agent runs.
-fn certificates(files: &TlsFiles) -> Result<ClientTlsConfig, Error> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|source| Error::Certificate { path: path.display().to_string(), source })
-    };
-    Ok(ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read(&files.ca)?))
-        .identity(Identity::from_pem(read(&files.cert)?, read(&files.key)?)))
 }
 
 /// Sends Hello, then the latest report and the latest answer whenever they change.

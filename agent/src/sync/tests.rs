@@ -5,6 +5,8 @@ mod counts;
 mod disk;
 mod host_ports;
 mod outages;
+mod replicas;
+mod skew;
 mod tables;
 
 use std::path::Path;
@@ -32,7 +34,7 @@ pub(super) async fn eventually<T>(what: &str, mut value: impl FnMut() -> Option<
 }
 
 pub(super) fn version(number: u64) -> Version {
-    Version { epoch: 7, number }
+    Version { epoch: 7, number, digest: 0 }
 }
 
 pub(super) fn service(name: &str, cluster_ip: &str) -> Resource {

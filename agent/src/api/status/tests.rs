@@ -112,6 +112,20 @@ fn a_lost_control_plane_is_a_warning_that_says_what_is_in_force() {
 }
 
 #[test]
+fn the_control_plane_in_use_is_named_and_the_others_are() {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(990);
+    let text = |others: &[&str]| {
+        let others = others.iter().map(ToString::to_string).collect();
+        let connected = ControlPlane::Connected { address: "https://a:1".into(), others, since };
+        let lines = subsystems(&SyncState { control_plane: connected, ..SyncState::default() });
+        line(&lines, "control-plane").1.to_owned()
+    };
+    assert_eq!(text(&[]), "https://a:1, connected 10s ago, nothing applied yet");
+    let several = "https://a:1 (others: https://b:1, https://c:1), connected 10s ago, nothing applied yet";
+    assert_eq!(text(&["https://b:1", "https://c:1"]), several);
+}
+
+#[test]
 fn what_is_not_served_is_a_warning_and_a_failed_sync_is_a_failure() {
     let name = ServicePortName { service: ObjectName::new("a", "b"), port: "".into(), protocol: 132 };
     let desired = Desired { problems: [Problem::Sctp { name }].into(), ..Desired::default() };

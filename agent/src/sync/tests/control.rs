@@ -41,6 +41,12 @@ impl Control for Service {
     }
 }
 
+/// The control planes at these sockets.
+pub(super) fn remote(paths: impl IntoIterator<Item = PathBuf>) -> Source {
+    let addresses = paths.into_iter().map(crate::config::ControlAddress::Unix).collect();
+    Source::Remote { addresses, tls: None }
+}
+
 pub(super) struct FakeControl {
     path: PathBuf,
     opened: mpsc::Receiver<Open>,
@@ -58,7 +64,10 @@ impl Drop for FakeControl {
 
 impl FakeControl {
     pub(super) async fn start(dir: &std::path::Path) -> Self {
-        let path = dir.join("control.sock");
+        Self::at(dir.join("control.sock")).await
+    }
+
+    pub(super) async fn at(path: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).unwrap();
         let (sender, opened) = mpsc::channel(4);
         let server = tonic::transport::Server::builder()
@@ -69,7 +78,7 @@ impl FakeControl {
     }
 
     pub(super) fn source(&self) -> Source {
-        Source::Remote { address: crate::config::ControlAddress::Unix(self.path.clone()), tls: None }
+        remote([self.path.clone()])
     }
 
     async fn next<T>(&mut self, what: &str, wanted: impl Fn(&Body) -> Option<T>) -> T {

@@ -1,9 +1,14 @@
 //! The state on disk: whole, or ignored.
 
-use super::super::disk::{Saver, load};
+use super::super::disk::{self, Saver};
 use super::super::received::{Complete, Received};
 use super::*;
 use fairway_proto::model::{ObjectName, Resource, ResourceKey};
+
+/// What is kept, as a pair.
+fn load(dir: &Path) -> Result<Option<(Version, Arc<Cluster>)>, disk::Error> {
+    Ok(disk::load(dir)?.map(|kept| (kept.version, kept.cluster)))
+}
 
 fn cluster() -> Arc<Cluster> {
     match Received::default().take(snapshot(1, web())) {
@@ -97,4 +102,24 @@ fn a_file_that_was_cut_or_changed_anywhere_is_ignored_by_name() {
         std::fs::write(&path, changed).unwrap();
         assert!(load(dir.path()).is_err(), "{index}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_another_version_serves_what_was_kept_and_asks_for_all_that_it_may_lack() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = Version { digest: 5, ..version(1) };
+    Saver::new(dir.path()).save(named, &cluster()).unwrap();
+    assert_eq!(disk::load(dir.path()).unwrap().unwrap().name(), named);
+    Saver::of("0.0.1", dir.path()).save(named, &cluster()).unwrap();
+    let mut control = FakeControl::start(dir.path()).await;
+    let agent = Agent::start(dir.path(), Some(control.source()), empty());
+    assert_eq!(control.hello().await.applied, Some(Version::default()));
+    agent.serves(WEB).await;
+    eventually("applied", || (agent.state.borrow().applied == Some(named)).then_some(())).await;
+    let newer = Version { epoch: 7, number: 2, digest: 6 };
+    control.send(SubscribeResponse { version: Some(newer), ..snapshot(2, web()) }).await;
+    assert_eq!(control.answer().await, Ok(newer));
+    control.cut();
+    assert_eq!(control.hello().await.applied, Some(newer));
+    agent.stop().await;
 }

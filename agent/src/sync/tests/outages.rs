@@ -46,7 +46,7 @@ async fn a_control_plane_that_starts_again_with_the_same_state_causes_no_write()
     let before = writes(&agent.tables);
     control.cut();
     control.hello().await;
-    let another = Version { epoch: 8, number: 1 };
+    let another = Version { epoch: 8, number: 1, digest: 0 };
     control.send(SubscribeResponse { version: Some(another), ..snapshot(1, web()) }).await;
     assert_eq!(control.answer().await, Ok(another));
     assert_eq!(writes(&agent.tables), before);
