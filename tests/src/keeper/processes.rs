@@ -132,7 +132,7 @@ impl Processes {
         // Whom the world sees is a question of few tests; all others see pods.
         settings.entry("masquerade".into()).or_insert_with(|| "none".into());
         if !settings.contains_key("kubernetes") {
-            command.arg("--control").arg(unix(&state.control_socket()));
+            settings.entry("control".into()).or_insert_with(|| unix(&state.control_socket()));
         }
         for (key, value) in settings {
             // As flags, those that are on or off would take no value.

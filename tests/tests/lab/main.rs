@@ -18,6 +18,7 @@ mod outage;
 mod own;
 mod packets;
 mod programs;
+mod replicas;
 mod services;
 mod settings;
 mod trial;

@@ -29,7 +29,7 @@ pub(crate) const TRIALS: &[Trial] = &[
 const SWAPPED: Addresses = Addresses(35);
 
 /// Node1's metrics.
-fn metrics(world: &World) -> anyhow::Result<String> {
+pub(crate) fn metrics(world: &World) -> anyhow::Result<String> {
     let to = (Ipv4Addr::LOCALHOST, 10256).into();
     let page = world.lab.state.netns("node1").within(|| http_text(to, "/metrics", Duration::from_secs(5)));
     page.context("/metrics of node1")

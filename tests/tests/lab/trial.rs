@@ -5,14 +5,14 @@ use fairway_tests::trial;
 use crate::world::World;
 use crate::{
     affinity, bandwidth, behaviour, datagrams, health, host_ports, lifecycle, node, outage, packets,
-    programs, settings,
+    programs, replicas, settings,
 };
 
 /// A row.
 pub(crate) type Trial = trial::Trial<World>;
 
 /// All tables, in the order in which they run.
-pub(crate) const ROOMS: [&[Trial]; 12] = [
+pub(crate) const ROOMS: [&[Trial]; 13] = [
     behaviour::TRIALS,
     settings::TRIALS,
     lifecycle::TRIALS,
@@ -24,5 +24,6 @@ pub(crate) const ROOMS: [&[Trial]; 12] = [
     host_ports::TRIALS,
     bandwidth::TRIALS,
     programs::TRIALS,
+    replicas::TRIALS,
     outage::TRIALS,
 ];
