@@ -129,7 +129,9 @@ fn several_control_planes_are_a_list_in_every_source_and_a_wrong_one_is_named() 
     assert!(load(None, &[], &[]).unwrap().config.control.is_empty());
     let wrong = "agent.toml:1: control: `b:1` is not unix:///PATH, https://HOST:PORT or http://HOST:PORT";
     assert_eq!(error("control = [\"unix:///a\", \"b:1\"]"), wrong);
-    assert!(error("control = [\"unix:///a\", \"http://b:1\"]").starts_with("control: `http://b:1` is neither"));
+    assert!(
+        error("control = [\"unix:///a\", \"http://b:1\"]").starts_with("control: `http://b:1` is neither")
+    );
     let twice = "agent.toml:1: control: `unix:///a` is not an address that the list has once";
     assert_eq!(error("control = [\"unix:///a\", \"unix:///a\"]"), twice);
 }

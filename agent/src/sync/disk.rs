@@ -95,9 +95,7 @@ pub(super) fn load(state_dir: &Path) -> Result<Option<Kept>, Error> {
     let mut received = Received::default();
     let (first, writer) = record::<Writer>(&mut rest).map_err(|what| unusable(&what))?;
     let mut kept = match received.take(first) {
-        Some(Complete::Accepted { version, cluster }) => {
-            Kept { version, cluster, software: writer.software }
-        }
+        Some(Complete::Accepted { version, cluster }) => Kept { version, cluster, software: writer.software },
         Some(Complete::Rejected { reason, .. }) => return Err(unusable(&reason)),
         None => return Err(unusable("not complete")),
     };

@@ -99,9 +99,7 @@ impl Client {
             let opening = client.subscribe(ReceiverStream::new(outgoing));
             let mut responses = within(patience, opening).await?.into_inner();
             let _ = self.events.send(Event::Connected { place }).await;
-            while let Some(response) =
-                within(patience.filter(|_| !*complete), responses.message()).await?
-            {
+            while let Some(response) = within(patience.filter(|_| !*complete), responses.message()).await? {
                 *complete |= response.complete;
                 let _ = self.events.send(Event::Response(Box::new(response))).await;
             }

@@ -207,8 +207,7 @@ impl Store {
     /// What a subscriber needs who has the version of that number of this epoch; `None`: who has nothing.
     pub(crate) fn since(&self, known: Option<u64>) -> Batch {
         let mut state = self.state();
-        let version =
-            control::Version { epoch: self.epoch, number: state.number, digest: state.digest };
+        let version = control::Version { epoch: self.epoch, number: state.number, digest: state.digest };
         match known.filter(|number| (state.floor..=state.number).contains(number)) {
             Some(number) => {
                 let items =

@@ -60,7 +60,9 @@ async fn an_agent_with_a_state_that_was_never_here_waits_until_others_have_repor
     }
     // Those that have nothing to lose are served meanwhile, and later than these came.
     let mut fresh = Agent::connect(server.channel(), "n5", None).await;
-    fresh.until(|cluster| ["n2", "n3", "n4", "n5"].iter().all(|node| cluster.nodes.contains_key(*node))).await;
+    fresh
+        .until(|cluster| ["n2", "n3", "n4", "n5"].iter().all(|node| cluster.nodes.contains_key(*node)))
+        .await;
     let sent = |subscriber: &fairway_control::Subscriber| subscriber.sent.is_some();
     let subscribers = server.subscribers();
     let served: Vec<_> = subscribers.iter().filter(|it| sent(it)).map(|it| it.node.as_str()).collect();

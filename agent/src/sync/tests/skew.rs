@@ -80,7 +80,10 @@ fn what_this_version_must_be_told_is_still_asked_for() {
     }
     match Received::default().take(snapshot(1, vec![broken])) {
         Some(Complete::Rejected { reason, .. }) => {
-            assert!(reason.starts_with("Service `default/newer`: type: `0` is not a Service type"), "{reason}");
+            assert!(
+                reason.starts_with("Service `default/newer`: type: `0` is not a Service type"),
+                "{reason}"
+            );
         }
         other => panic!("{other:?}"),
     }
