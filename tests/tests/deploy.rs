@@ -284,7 +284,7 @@ fn the_control_plane_may_do_what_it_needs_and_agents_nothing() {
             "/nodes: get list watch",
             "/services: get list watch",
             "discovery.k8s.io/endpointslices: get list watch",
-            "events.k8s.io/events: create patch",
+            "events.k8s.io/events: create",
         ]
     );
     let agent = &pods()[0];
