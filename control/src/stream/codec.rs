@@ -4,10 +4,16 @@ use bytes::BufMut;
 use fairway_proto::control::{SubscribeRequest, SubscribeResponse};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{Codec, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
 use super::cursor::Frame;
+
+/// Bytes that a stream's buffers begin with, instead of 8 KiB each: there are thousands of streams, and most of what they
+/// carry is small. They grow with what is larger, and give that back.
+const BUFFER: usize = 512;
+/// What is ready is handed on when it has so many bytes.
+const READY: usize = 32 * 1024;
 
 /// The codec of `Subscribe` on the server's side.
 #[derive(Debug, Default)]
@@ -28,7 +34,7 @@ impl Codec for FrameCodec {
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
+        ProstDecoder::new(BufferSettings::new(BUFFER, READY))
     }
 }
 
@@ -40,6 +46,10 @@ impl Encoder for FrameEncoder {
         buffer.reserve(64 + frame.items().iter().map(|item| item.len()).sum::<usize>());
         write(&frame, buffer);
         Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, READY)
     }
 }
 

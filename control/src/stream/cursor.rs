@@ -8,8 +8,9 @@ use fairway_proto::control::Version;
 
 use super::store::{Batch, Store};
 
-/// A response is closed when it has this many bytes.
-const FULL: usize = 512 * 1024;
+/// A response is closed when it has this many bytes: all agents may be sent everything at the same time, and each one's
+/// response waits in memory until it is read.
+const FULL: usize = 64 * 1024;
 
 /// One response: a part of a batch, whose bytes are shared with all subscribers.
 #[derive(Clone, Debug)]
