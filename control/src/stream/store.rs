@@ -18,6 +18,8 @@ use super::digest::{Digests, part};
 
 /// Names of removed resources that are remembered; a subscriber who knows none newer gets a snapshot.
 const REMOVED: usize = 16 * 1024;
+/// Ways to the newest state that are kept for the next subscriber.
+const DELTAS: usize = 64;
 
 /// Fields of SubscribeResponse.
 const CHANGED_FIELD: u32 = 4;
@@ -56,6 +58,8 @@ struct State {
     digest: u64,
     digests: Digests,
     snapshot: Option<Arc<[Bytes]>>,
+    /// What leads from a number to the newest one: many subscribers have the same.
+    deltas: BTreeMap<u64, Arc<[Bytes]>>,
 }
 
 #[derive(Debug)]
@@ -100,6 +104,19 @@ impl State {
         }
     }
 
+    /// What changed after this number.
+    fn delta(&mut self, number: u64) -> Arc<[Bytes]> {
+        if let Some(items) = self.deltas.get(&number) {
+            return Arc::clone(items);
+        }
+        let items = self.order.range(number + 1..).map(|(_, key)| self.entries[key].encoded.clone());
+        let items: Arc<[Bytes]> = items.collect();
+        if self.deltas.len() < DELTAS {
+            self.deltas.insert(number, Arc::clone(&items));
+        }
+        items
+    }
+
     /// Forgets the oldest removed names when there are too many.
     fn forget(&mut self) {
         if self.removed <= REMOVED {
@@ -136,6 +153,11 @@ impl Store {
     /// Follows the version's number.
     pub(crate) fn newest(&self) -> watch::Receiver<Newest> {
         self.newest.subscribe()
+    }
+
+    /// How many follow it.
+    pub(crate) fn followers(&self) -> usize {
+        self.newest.receiver_count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,6 +204,7 @@ impl Store {
         state.forget();
         if changes > 0 {
             state.snapshot = None;
+            state.deltas.clear();
         }
         // Version 0 is before the first reading, also when nothing was found.
         state.number = state.number.max(1);
@@ -209,11 +232,7 @@ impl Store {
         let mut state = self.state();
         let version = control::Version { epoch: self.epoch, number: state.number, digest: state.digest };
         match known.filter(|number| (state.floor..=state.number).contains(number)) {
-            Some(number) => {
-                let items =
-                    state.order.range(number + 1..).map(|(_, key)| state.entries[key].encoded.clone());
-                Batch { version, snapshot: false, items: items.collect() }
-            }
+            Some(number) => Batch { version, snapshot: false, items: state.delta(number) },
             None => {
                 let snapshot = state.snapshot.take().unwrap_or_else(|| {
                     let present = state.entries.values().filter(|entry| !entry.removed);

@@ -18,6 +18,11 @@ use crate::stream::store::Newest;
 
 /// An agent that has not said Hello by then is not one.
 const HELLO: Duration = Duration::from_secs(10);
+/// A change is sent at once; what comes after it is sent together when so much time has passed for each stream that there
+/// is: changes may come as fast as they like, and to send them to all takes half a CPU.
+const EACH: Duration = Duration::from_micros(50);
+/// No change waits longer for others.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// The responses to an agent. Its requests are read by a task that ends with the stream, also while the agent does not
 /// read.
@@ -80,6 +85,7 @@ async fn open(
         cursor: Cursor::new(applied),
         serves: applied,
         newest: shared.store.newest(),
+        rested: tokio::time::Instant::now(),
         node: name,
         ended,
         shared,
@@ -163,6 +169,8 @@ struct Subscription {
     /// What the agent serves until it was sent something.
     serves: Option<Version>,
     newest: watch::Receiver<Newest>,
+    /// Until then nothing more is sent.
+    rested: tokio::time::Instant,
     ended: oneshot::Receiver<Result<(), Status>>,
     _reading: AbortOnDropHandle<()>,
 }
@@ -171,25 +179,38 @@ impl Subscription {
     /// The next response; `None`: the agent ended the stream.
     async fn next(&mut self) -> Result<Option<Frame>, Status> {
         loop {
-            let newest = *self.newest.borrow_and_update();
-            if self.may_answer(newest)
-                && let Some(frame) = self.cursor.next(&self.shared.store)
-            {
-                self.serves = None;
-                self.note(&frame);
+            let resting = tokio::time::Instant::now() < self.rested;
+            if !resting && let Some(frame) = self.answer() {
                 return Ok(Some(frame));
             }
-            let settling = self.is_foreign() && tokio::time::Instant::now() < self.shared.settled;
+            let settling = !resting && self.is_foreign() && tokio::time::Instant::now() < self.shared.settled;
             tokio::select! {
                 ended = &mut self.ended => return ended.unwrap_or(Ok(())).map(|()| None),
                 () = self.shared.stop.cancelled() => {
                     return Err(Status::unavailable("the control plane stops: connect again later"));
                 }
                 // The sender is in the store, which this subscription keeps.
-                _ = self.newest.changed() => {}
+                _ = self.newest.changed(), if !resting => {}
+                () = tokio::time::sleep_until(self.rested), if resting => {}
                 () = tokio::time::sleep_until(self.shared.settled), if settling => {}
             }
         }
+    }
+
+    /// What is to be sent now.
+    fn answer(&mut self) -> Option<Frame> {
+        let newest = *self.newest.borrow_and_update();
+        if !self.may_answer(newest) {
+            return None;
+        }
+        let frame = self.cursor.next(&self.shared.store)?;
+        self.serves = None;
+        if frame.complete {
+            let streams = u32::try_from(self.shared.store.followers()).unwrap_or(u32::MAX);
+            self.rested = tokio::time::Instant::now() + EACH.saturating_mul(streams).min(LONGEST);
+        }
+        self.note(&frame);
+        Some(frame)
     }
 
     /// The agent serves a state that this control plane never had: it must not be given less than all. If it serves one
