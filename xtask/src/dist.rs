@@ -32,9 +32,8 @@ pub(crate) struct Inputs {
     notices: String,
 }
 
-/// Builds and packs. Prints the paths of what was made, one a line.
-pub(crate) fn run(out: Option<&Path>) -> Result<()> {
-    setup::toolchain()?;
+/// Builds and packs, or only packs `programs`. Prints the paths of what was made, one a line.
+pub(crate) fn run(out: Option<&Path>, programs: Option<PathBuf>) -> Result<()> {
     if xtask::bpf::program("dpkg-deb").is_none() {
         setup::apt::install(&["dpkg"], "dpkg-deb makes the packages")?;
     }
@@ -42,9 +41,12 @@ pub(crate) fn run(out: Option<&Path>) -> Result<()> {
         Some(out) => std::path::absolute(out)?,
         None => sh::root().join("target/dist"),
     };
-    build()?;
+    let binaries = match programs {
+        Some(programs) => std::path::absolute(programs)?,
+        None => build()?,
+    };
     let inputs = Inputs {
-        binaries: binaries::folder(true)?,
+        binaries,
         epoch: epoch()?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         architecture: architecture()?.to_owned(),
@@ -58,11 +60,13 @@ pub(crate) fn run(out: Option<&Path>) -> Result<()> {
 }
 
 /// The plugin runs wherever the container runtime runs, so it needs no library.
-fn build() -> Result<()> {
+fn build() -> Result<PathBuf> {
+    setup::toolchain()?;
     binaries::build_release_of(&["fairway-agent", "fairway-control", "fairway-cli"])?;
     let mut plugin = sh::cargo();
     plugin.args(["rustc", "--release", "--package", "fairway-cni", "--bin", "fairway-cni"]);
-    sh::run(plugin.args(["--", "-C", "target-feature=+crt-static"]))
+    sh::run(plugin.args(["--", "-C", "target-feature=+crt-static"]))?;
+    binaries::folder(true)
 }
 
 /// Makes every file in `out`, and a list of their checksums.

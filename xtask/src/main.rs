@@ -45,6 +45,9 @@ enum Task {
         /// Where to; target/dist if not given
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        /// Pack the programs in this folder, instead of building them
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
     },
     /// Check formatting, lints and (with cargo-deny) licences
     Lint,
@@ -121,7 +124,7 @@ fn run(task: Task) -> Result<ExitCode> {
             setup::toolchain()?;
             binaries::build(release)?;
         }
-        Task::Dist { out } => dist::run(out.as_deref())?,
+        Task::Dist { out, programs } => dist::run(out.as_deref(), programs)?,
         Task::Lint => lint::run()?,
         Task::Test { suites, cells } => return suite::run(&suites, &cells),
         Task::Ledger { check: true, .. } => ledger::check()?,

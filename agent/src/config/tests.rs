@@ -234,3 +234,12 @@ fn direct_answers_need_nodes_on_one_link() {
     let text = error("forwarding = \"dsr-l2\"\nrouting = \"vxlan\"");
     assert!(text.contains("goes with routing `native` only"), "{text}");
 }
+
+#[test]
+fn the_settings_files_that_are_given_to_others_hold() {
+    let packaged = load(Some(include_str!("../../../deploy/config/agent.toml")), &[], &[]).unwrap();
+    assert_eq!(packaged.config.manifests, None);
+    let in_cluster =
+        load(Some(include_str!("../../../deploy/kubernetes/fairway.toml")), &[], &[]).unwrap().config;
+    assert_eq!(in_cluster.metrics_address, Some("127.0.0.1:10249".parse().unwrap()));
+}
