@@ -13,6 +13,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -32,6 +33,8 @@ use crate::repair::Repairs;
 use crate::resolve::{Desired, HostPorts, LocalNode, ServicePortName};
 pub(crate) use engine::chain;
 pub use source::Source;
+#[doc(hidden)]
+pub use way::Way;
 
 /// How the agent stands with its control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

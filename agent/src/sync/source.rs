@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rand::Rng;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::engine::chain;
+use super::way::Way;
 use crate::config::{ControlAddress, TlsFiles};
 
 /// Where the control plane is.
@@ -18,6 +18,14 @@ pub enum Source {
         addresses: Vec<ControlAddress>,
         /// Certificates, for `https://` addresses.
         tls: Option<TlsFiles>,
+    },
+    /// In other processes of a simulated network.
+    #[doc(hidden)]
+    Simulated {
+        /// Their names.
+        places: Vec<String>,
+        /// How to connect to one.
+        way: Way,
     },
     /// In this process.
     Embedded {
@@ -70,11 +78,28 @@ impl Patience {
     /// With others to go to a silent one is left in less than two seconds; but many agents do not ask at one moment.
     fn new(others: bool) -> Self {
         if others {
-            let ask = Duration::from_millis(rand::rng().random_range(600..=750));
+            let ask = Duration::from_millis(fastrand::u64(600..=750));
             return Self { connect: Duration::from_secs(1), ask, alive: Duration::from_millis(750) };
         }
         let seconds = Duration::from_secs;
         Self { connect: seconds(5), ask: seconds(10), alive: seconds(5) }
+    }
+
+    fn endpoint(&self, address: String) -> Result<Endpoint, Error> {
+        Ok(Endpoint::from_shared(address)?
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(self.ask)
+            .keep_alive_timeout(self.alive)
+            .keep_alive_while_idle(true))
+    }
+
+    /// Waits for a connection: the endpoint's own limit is for TCP alone.
+    async fn wait(
+        &self,
+        connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
+    ) -> Result<Channel, Error> {
+        let connected = tokio::time::timeout(self.connect, connecting).await;
+        Ok(connected.map_err(|_| Error::Late(self.connect))??)
     }
 }
 
@@ -83,35 +108,38 @@ impl Source {
     pub fn names(&self) -> Vec<String> {
         match self {
             Source::Remote { addresses, .. } => addresses.iter().map(ToString::to_string).collect(),
+            Source::Simulated { places, .. } => places.clone(),
             Source::Embedded { name, .. } => vec![name.clone()],
         }
     }
 
     /// There is more than one place.
     pub(super) fn has_others(&self) -> bool {
-        matches!(self, Source::Remote { addresses, .. } if addresses.len() > 1)
+        self.names().len() > 1
     }
 
     /// Connects to the place of that index.
     pub(super) async fn connect(&self, place: usize) -> Result<Channel, Error> {
-        let (address, tls) = match self {
-            Source::Embedded { channel, .. } => return Ok(channel.clone()),
-            Source::Remote { addresses, tls } => (addresses.get(place).ok_or(Error::Ended)?, tls),
-        };
         let patience = Patience::new(self.has_others());
-        // tonic knows unix sockets by their scheme.
-        let endpoint = Endpoint::from_shared(address.to_string())?
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(patience.ask)
-            .keep_alive_timeout(patience.alive)
-            .keep_alive_while_idle(true);
-        let endpoint = match (address, tls) {
-            (ControlAddress::Tls(_), Some(files)) => endpoint.tls_config(certificates(files)?)?,
-            _ => endpoint,
-        };
-        // The endpoint's own limit is for TCP alone.
-        let connected = tokio::time::timeout(patience.connect, endpoint.connect()).await;
-        Ok(connected.map_err(|_| Error::Late(patience.connect))??)
+        match self {
+            Source::Embedded { channel, .. } => Ok(channel.clone()),
+            Source::Simulated { places, way } => {
+                let (place, way) = (places.get(place).ok_or(Error::Ended)?.clone(), way.clone());
+                let connector = tower::service_fn(move |_| way.to(place.clone()));
+                let endpoint = patience.endpoint("http://simulated".into())?;
+                patience.wait(endpoint.connect_with_connector(connector)).await
+            }
+            Source::Remote { addresses, tls } => {
+                let address = addresses.get(place).ok_or(Error::Ended)?;
+                // tonic knows unix sockets by their scheme.
+                let endpoint = patience.endpoint(address.to_string())?;
+                let endpoint = match (address, tls) {
+                    (ControlAddress::Tls(_), Some(files)) => endpoint.tls_config(certificates(files)?)?,
+                    _ => endpoint,
+                };
+                patience.wait(endpoint.connect()).await
+            }
+        }
     }
 }
 

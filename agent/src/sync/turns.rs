@@ -3,8 +3,6 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use rand::Rng;
-
 /// Many agents lose one control plane at the same moment: within this time they come to the next one.
 const SPREAD: Duration = Duration::from_millis(250);
 /// After all of the list have failed, it is tried again after this time, and after twice as long each time.
@@ -47,11 +45,10 @@ impl Turns {
     pub(super) fn failed(&mut self) -> Duration {
         self.place = (self.place + 1) % self.places;
         self.failed += 1;
-        let mut random = rand::rng();
         if !self.failed.is_multiple_of(self.places) {
-            return SPREAD.mul_f64(random.random_range(0.0..1.0));
+            return SPREAD.mul_f64(fastrand::f64());
         }
-        let wait = self.retry.mul_f64(random.random_range(0.5..1.0));
+        let wait = self.retry.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.retry = (self.retry * 2).min(LAST_RETRY);
         wait
     }

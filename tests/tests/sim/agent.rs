@@ -3,18 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use fairway_agent::reconcile::Limits;
 use fairway_agent::resolve::LocalNode;
-use fairway_agent::sync::{self, Origin, Source, SyncState};
+use fairway_agent::sync::{self, Origin, Source, SyncState, Way};
 use fairway_proto::control::PodStatus;
-use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::net;
 use crate::source::{Shared, resources_of, served};
@@ -68,7 +64,7 @@ impl Agent {
         });
         let pods = watch::Sender::new(vec![]);
         let options = sync::Options {
-            source: Some(Source::Embedded { channel: self.channel(), name: "the simulation".into() }),
+            source: Some(self.way()),
             state_dir: self.disk.clone(),
             limits: Limits::default(),
             node: node.subscribe(),
@@ -83,19 +79,10 @@ impl Agent {
         Ok(sync::run(self.tables.clone(), state, options, CancellationToken::new()).await?)
     }
 
-    /// A way to one of the control planes, to the next one after each failure.
-    fn channel(&self) -> Channel {
-        let (replicas, next) = (self.replicas.clone(), Arc::new(AtomicUsize::new(0)));
-        let connect = move |_| {
-            let replica = replicas[next.fetch_add(1, Ordering::Relaxed) % replicas.len()].clone();
-            async move { net::connect(&replica).await.map(TokioIo::new) }
-        };
-        Endpoint::from_static("http://control")
-            .connect_timeout(Duration::from_secs(1))
-            .http2_keep_alive_interval(Duration::from_millis(750))
-            .keep_alive_timeout(Duration::from_millis(750))
-            .keep_alive_while_idle(true)
-            .connect_with_connector_lazy(tower::service_fn(connect))
+    /// The way to the control planes.
+    fn way(&self) -> Source {
+        let way = Way::new(|place: String| async move { net::connect(&place).await });
+        Source::Simulated { places: self.replicas.to_vec(), way }
     }
 
     /// Looks at each state that is applied.

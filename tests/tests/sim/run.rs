@@ -73,6 +73,8 @@ struct World {
 
 /// Runs one seed; `told`: and says what happens.
 pub(crate) fn run(seed: u64, told: bool) -> Result<Sum> {
+    // What the agent draws itself, it draws on this thread.
+    fastrand::seed(seed);
     let mut world = World::build(seed, told)?;
     // All hosts start.
     world.pass(TICK)?;
