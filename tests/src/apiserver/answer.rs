@@ -17,8 +17,8 @@ pub(super) struct Refusal {
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
     /// Of the Status.
-    pub(super) metadata: Value,
-    pub(super) details: Value,
+    pub(super) metadata: Box<Value>,
+    pub(super) details: Box<Value>,
 }
 
 impl Refusal {
@@ -28,8 +28,8 @@ impl Refusal {
             reason,
             message: message.into(),
             retry_after: None,
-            metadata: json!({}),
-            details: Value::Null,
+            metadata: Box::new(json!({})),
+            details: Box::default(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Refusal {
                  {group:?} {scope}"
             ),
         );
-        refusal.details = json!({ "group": group, "kind": plural });
+        *refusal.details = json!({ "group": group, "kind": plural });
         refusal
     }
 
@@ -72,7 +72,7 @@ impl Refusal {
 
     pub(super) fn not_found(kind: Kind, name: &str) -> Self {
         let mut refusal = Self::new(404, "NotFound", format!("{} {name:?} not found", kind.plural()));
-        refusal.details = json!({ "name": name, "kind": kind.plural() });
+        *refusal.details = json!({ "name": name, "kind": kind.plural() });
         refusal
     }
 
@@ -112,7 +112,7 @@ impl Refusal {
             "Timeout",
             format!("Timeout: Too large resource version: {asked}, current: {current}"),
         );
-        refusal.details = json!({
+        *refusal.details = json!({
             "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
             "retryAfterSeconds": 1,
         });
@@ -131,7 +131,7 @@ impl Refusal {
         let mut refusal = Self::new(code, reason, message);
         refusal.retry_after = retry_after;
         if let Some(after) = retry_after {
-            refusal.details = json!({ "retryAfterSeconds": after.as_secs() });
+            *refusal.details = json!({ "retryAfterSeconds": after.as_secs() });
         }
         refusal
     }
@@ -148,7 +148,7 @@ impl Refusal {
             "code": self.code,
         });
         if !self.details.is_null() {
-            status["details"] = self.details.clone();
+            status["details"] = Value::clone(&self.details);
         }
         status
     }

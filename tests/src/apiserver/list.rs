@@ -136,7 +136,7 @@ fn resumed(store: &Store, token: &str) -> Result<Chosen, Refusal> {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    refusal.metadata = json!({ "continue": format!("{}/{namespace}/{name}", store.revision()) });
+    *refusal.metadata = json!({ "continue": format!("{}/{namespace}/{name}", store.revision()) });
     Err(refusal)
 }
 
