@@ -72,8 +72,7 @@ async fn follow(channel: Channel, node: String, view: &watch::Sender<View>) -> a
     while let Some(response) = responses.message().await? {
         take(&mut cluster, &response)?;
         if response.complete {
-            requests
-                .send(request(Body::Applied(Applied { version: response.version, ..Applied::default() })))?;
+            requests.send(request(Body::Applied(Applied { version: response.version })))?;
             view.send_modify(|view| note(view, &cluster, response.snapshot));
         }
     }
