@@ -105,38 +105,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bar = ProgressBar::new(0)
         .with_style(ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {wide_msg}")?);
     let mut rows = Vec::new();
-    for agents in &plan.agents {
-        rows.extend(measure(&plan, *agents, &bar)?);
-    }
+    let measured = plan.agents.iter().try_for_each(|agents| measure(&plan, *agents, &mut rows, &bar));
     bar.finish_and_clear();
-    report::print(&rows, arguments.json.as_deref())
+    // What was measured before something failed is worth having.
+    report::print(&rows, arguments.json.as_deref())?;
+    measured
 }
 
-/// The rows of one number of agents.
-fn measure(plan: &Plan, agents: u32, bar: &ProgressBar) -> Result<Vec<Row>> {
+/// Adds the rows of one number of agents.
+fn measure(plan: &Plan, agents: u32, rows: &mut Vec<Row>, bar: &ProgressBar) -> Result<()> {
     bar.set_length(u64::from(agents));
     bar.set_position(0);
     bar.set_message(format!("{} Services are read", plan.services));
-    let mut world = World::build(plan.services, plan.endpoints, agents)?;
+    let mut world = World::build(plan.services, plan.endpoints, agents + 1)?;
     bar.set_message(format!("of {agents} agents have received everything"));
     let mut fleet = Fleet::start(&world, agents)?;
     fleet.join(|joined| bar.set_position(joined.into()))?;
-    let mut rows = Vec::new();
-    for churn in &plan.churn {
-        rows.push(churn_row(plan, &mut world, &mut fleet, *churn, bar)?);
-    }
     bar.set_message("a new agent receives everything");
-    let mut times = Vec::new();
-    for number in 0..NEW_AGENTS {
-        times.push(Fleet::one(&world, agents + number as u32)?);
-    }
+    let mut times = (0..NEW_AGENTS).map(|_| Fleet::one(&world, agents)).collect::<Result<Vec<_>>>()?;
     times.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (snapshot_s, snapshot_bytes) = times[times.len() / 2];
-    let peak = world.peak_memory()?;
-    for row in &mut rows {
-        (row.snapshot_s, row.snapshot_bytes, row.rss_peak_mib) = (snapshot_s, snapshot_bytes, peak);
+    let (snapshot_s, snapshot_bytes) = times[NEW_AGENTS / 2];
+    for churn in &plan.churn {
+        let row = churn_row(plan, &mut world, &mut fleet, *churn, bar)?;
+        let rss_peak_mib = world.peak_memory()?;
+        rows.push(Row { snapshot_s, snapshot_bytes, rss_peak_mib, ..row });
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Changes endpoints for a while.

@@ -24,7 +24,7 @@ use super::ledger::{Ledger, Received, Times, now};
 use super::wire::{self, Head, RawCodec};
 
 /// Agents of one process that connect and receive everything at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 /// The largest response that is read, as in a real agent.
 const LARGEST: usize = 64 << 20;
 /// How long the last changes may take.
