@@ -21,7 +21,7 @@ Examples:
 
   Serve what a control plane streams, over mutual TLS:
     fairway-agent --control https://control.example.org:7443 \\
-      --tls-cert client.pem --tls-key client.key --tls-ca ca.pem
+      --tls-cert node-1.pem --tls-key node-1.key --tls-ca ca.pem
 
   See what holds, and where it was set:
     fairway-agent config";

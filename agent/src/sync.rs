@@ -12,6 +12,7 @@ mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod turns;
 mod way;
 

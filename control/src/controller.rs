@@ -44,6 +44,7 @@ pub(crate) fn resolve(declarations: &Declarations, agents: &Agents) -> Resolved 
     let mut basis = Basis::default();
     let nodes = nodes::merge(declarations, agents);
     let pods = pods::Pods::new(declarations, agents, &nodes);
+    basis.problems.extend(agents.reported_elsewhere(declarations));
     let services = claims::settle(declarations, &mut basis.problems);
     let slices = slices::all(declarations, &pods, &mut basis.made);
     let resources = services

@@ -9,7 +9,7 @@ mod tls;
 
 #[doc(hidden)]
 pub use server::Given;
-pub use server::{Error, Listen, Options, Server, Source, serve};
+pub use server::{Error, Listen, MAX_AGENTS, Options, Server, Source, serve};
 pub use source::{Cause, ConnectionError, Kubernetes, Problem, document, validate};
 pub use stream::Subscriber;
 pub use tls::{Tls, TlsError};

@@ -20,7 +20,7 @@ Examples:
     fairway-control --manifests ./manifests --listen unix:///run/fairway/control.sock
 
   Serve them over mutual TLS:
-    fairway-control certs --out ./certs --name control.example.org
+    fairway-control certs --out ./certs --name control.example.org --node node-1 --node node-2
     fairway-control --manifests ./manifests --listen 0.0.0.0:7443 \\
       --tls-cert ./certs/server.pem --tls-key ./certs/server.key --tls-ca ./certs/ca.pem
 
@@ -65,7 +65,8 @@ struct Run {
     /// Its private key, PEM.
     #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// The CA that has signed the agents' certificates, PEM.
+    /// The CA that has signed the agents' certificates, PEM; several while one replaces another. All three files are
+    /// read again when they change.
     #[arg(long, value_name = "FILE", env = "FAIRWAY_CONTROL_TLS_CA", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
     /// Allow plaintext on HOST:PORT: whoever reaches it can read everything and report pods. For tests.
@@ -79,6 +80,9 @@ struct Run {
     /// agents.json in it to forget nodes that are gone for good.
     #[arg(long, value_name = "DIR", env = "FAIRWAY_CONTROL_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// Streams of agents at once; more are refused.
+    #[arg(long, value_name = "COUNT", default_value_t = fairway_control::MAX_AGENTS, env = "FAIRWAY_CONTROL_MAX_AGENTS")]
+    max_agents: usize,
     /// Print the problems of the manifests and exit, as `validate` does.
     #[arg(long)]
     check: bool,
@@ -127,14 +131,19 @@ impl Cluster {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a CA with a server's and a client's certificate; files that exist are never overwritten.
+    /// Make a CA with certificates of the server and of nodes; files that exist are never overwritten. A CA that is in the
+    /// directory already signs what is missing, so that nodes can be added later.
     Certs {
-        /// Directory for ca.pem, server.pem, client.pem and their .key files.
+        /// Directory for ca.pem, server.pem, node-NAME.pem and their .key files.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// A host name or IP address by which agents reach the control plane; localhost is always included.
         #[arg(long, value_name = "HOST")]
         name: Vec<String>,
+        /// A node whose agent gets a certificate, which lets it speak for this node alone. Without any: client.pem, for
+        /// the node that has this host's name.
+        #[arg(long, value_name = "NAME")]
+        node: Vec<String>,
     },
     /// Print every problem in a directory of manifests; exit 1 if there is one.
     Validate {
@@ -153,8 +162,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match (cli.command, cli.run.manifests.clone()) {
-        (Some(Command::Certs { out, name }), _) => {
-            for path in fairway_control::certs::make(&out, &name)? {
+        (Some(Command::Certs { out, name, node }), _) => {
+            for path in fairway_control::certs::make(&out, &name, &node)? {
                 println!("{}", path.display());
             }
             Ok(ExitCode::SUCCESS)
@@ -219,7 +228,7 @@ fn options(run: Run) -> anyhow::Result<Options> {
     let source = run.cluster.source().or(manifests).context("--manifests or --kubernetes is missing")?;
     // What other agents tell has nothing to do with what a cluster has.
     let grace = if matches!(source, Source::Kubernetes(_)) { 0 } else { run.grace };
-    Ok(Options { source, listen, grace: Duration::from_secs(grace), state })
+    Ok(Options { source, listen, grace: Duration::from_secs(grace), state, max_agents: run.max_agents })
 }
 
 fn resolve(text: &str) -> anyhow::Result<SocketAddr> {

@@ -40,7 +40,13 @@ pub struct Options {
     pub grace: Duration,
     /// A file that keeps what the agents told across restarts; none: they have to tell it again.
     pub state: Option<PathBuf>,
+    /// Streams of agents at once; more are refused.
+    pub max_agents: usize,
 }
+
+/// As many agents as are served unless [`Options::max_agents`] says otherwise: twice the nodes of the largest clusters that
+/// Kubernetes supports, so that all of them may connect again while their old streams are not noticed to be dead.
+pub const MAX_AGENTS: usize = 10_000;
 
 impl Options {
     /// Serves `manifests` inside this process only.
@@ -54,7 +60,7 @@ impl Options {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, listen: Vec::new(), grace: Duration::ZERO, state: None }
+        Self { source, listen: Vec::new(), grace: Duration::ZERO, state: None, max_agents: MAX_AGENTS }
     }
 }
 
@@ -126,7 +132,7 @@ impl Server {
             tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not known");
             None
         });
-        let shared = Shared::new(known.unwrap_or_default(), options.grace);
+        let shared = Shared::new(known.unwrap_or_default(), options.grace, options.max_agents);
         let told = shared.agents_changed.subscribe();
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = listen::Services::new(&shared, health_service);

@@ -1,5 +1,16 @@
 //! Mutual TLS: who connects must show a certificate that the CA has signed.
 
+mod connection;
+mod expiry;
+mod peer;
+mod refusal;
+mod rotation;
+
+pub(crate) use connection::Connection;
+pub(crate) use peer::{PREFIX, Peer};
+pub(crate) use refusal::refusal;
+pub(crate) use rotation::Rotation;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +18,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 /// PEM files of mutual TLS.
@@ -62,14 +73,22 @@ pub enum TlsError {
     },
 }
 
+/// What the files hold.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    ends: Vec<expiry::End>,
+}
+
 /// Reads the files and sets TLS up for HTTP/2.
 ///
 /// # Errors
 /// The file and what is wrong with it.
-pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+fn load(tls: &Tls) -> Result<Loaded, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (authorities, own) = (certificates(&tls.ca)?, certificates(&tls.cert)?);
+    let ends = expiry::ends(&tls.ca, &authorities).chain(expiry::ends(&tls.cert, &own)).collect();
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tls.ca)? {
+    for certificate in authorities {
         // What is no usable CA shows when the verifier finds no root at all.
         let _ = roots.add(certificate);
     }
@@ -81,10 +100,13 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(pair)?
         .with_client_cert_verifier(clients)
-        .with_single_cert(certificates(&tls.cert)?, key(&tls.key)?)
+        .with_single_cert(own, key(&tls.key)?)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    // A resumed session would not show its certificate again, which may have expired since.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Loaded { config: Arc::new(config), ends })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

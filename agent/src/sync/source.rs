@@ -1,11 +1,11 @@
 //! Where the control plane is, and the way there.
 
-use std::path::Path;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 
 use super::engine::chain;
+use super::tls::{TlsError, secured};
 use super::way::Way;
 use crate::config::{ControlAddress, TlsFiles};
 
@@ -39,12 +39,8 @@ pub enum Source {
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("`{path}` cannot be read")]
-    Certificate {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("no connection to the control plane")]
     Connect(#[from] tonic::transport::Error),
     #[error("no connection to the control plane within {} s", .0.as_secs())]
@@ -113,6 +109,14 @@ impl Source {
         }
     }
 
+    /// The certificates' files, where it has some.
+    pub(super) fn tls(&self) -> Option<&TlsFiles> {
+        match self {
+            Source::Remote { tls, .. } => tls.as_ref(),
+            Source::Simulated { .. } | Source::Embedded { .. } => None,
+        }
+    }
+
     /// There is more than one place.
     pub(super) fn has_others(&self) -> bool {
         self.names().len() > 1
@@ -134,21 +138,11 @@ impl Source {
                 // tonic knows unix sockets by their scheme.
                 let endpoint = patience.endpoint(address.to_string())?;
                 let endpoint = match (address, tls) {
-                    (ControlAddress::Tls(_), Some(files)) => endpoint.tls_config(certificates(files)?)?,
+                    (ControlAddress::Tls(_), Some(files)) => secured(endpoint, files)?,
                     _ => endpoint,
                 };
                 patience.wait(endpoint.connect()).await
             }
         }
     }
-}
-
-/// Reads the files anew for each connection: certificates are replaced while the agent runs.
-fn certificates(files: &TlsFiles) -> Result<ClientTlsConfig, Error> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| Error::Certificate { path: path.display().to_string(), source })
-    };
-    Ok(ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read(&files.ca)?))
-        .identity(Identity::from_pem(read(&files.cert)?, read(&files.key)?)))
 }

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::engine::chain;
 use super::source::{Error, Source};
+use super::tls::explained;
 use super::turns::Turns;
 use crate::resolve::LocalNode;
 
@@ -73,7 +74,7 @@ impl Client {
             let Err(error) = result else {
                 continue;
             };
-            let reason = chain(&error);
+            let reason = explained(chain(&error), self.source.tls());
             if events.send(Event::Disconnected { place, reason }).await.is_err() {
                 return;
             }

@@ -8,6 +8,7 @@ mod outages;
 mod replicas;
 mod skew;
 mod tables;
+mod tls;
 
 use std::path::Path;
 use std::time::Duration;

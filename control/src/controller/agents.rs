@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use fairway_proto::control;
 use fairway_proto::model::{Node, ObjectName};
 
+use crate::source::{Cause, Declarations, Declared, Problem};
+
 /// What all agents told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agents {
@@ -55,6 +57,23 @@ impl Agents {
         let reported = self.reports.iter().filter_map(|(node, pods)| Some((node.as_str(), pods.get(name)?)));
         // A pod that moved may still be in the last report of a lost agent, at most as terminating.
         reported.min_by_key(|(_, report)| (report.terminating, !report.ready))
+    }
+
+    /// Reports of pods that are bound to another node: [`Agents::pod`] leaves them out. One that terminates is what a
+    /// pod leaves that was made again elsewhere.
+    pub(crate) fn reported_elsewhere(&self, declarations: &Declarations) -> impl Iterator<Item = Problem> {
+        let reported = self.reports.iter().flat_map(|(node, pods)| pods.iter().map(move |pod| (node, pod)));
+        reported.filter(|(_, (_, report))| !report.terminating).filter_map(move |(reporter, (name, _))| {
+            let Declared { origin, value } = &**declarations.pods.get(name)?;
+            let node = value.node.as_ref().filter(|node| *node != reporter)?;
+            Some(Problem {
+                file: Some(origin.file.to_string()),
+                at: origin.at,
+                object: Some(format!("Pod {name}")),
+                field: None,
+                cause: Cause::ReportedElsewhere { reporter: reporter.clone(), node: node.clone() },
+            })
+        })
     }
 }
 

@@ -268,6 +268,22 @@ fn a_service_of_another_proxy_does_not_exist_as_long_as_it_has_the_label() {
 }
 
 #[test]
+fn a_report_about_another_nodes_pod_is_left_out_and_told() {
+    let text = format!("{SERVICE}{}", pod("web-1", 8080, "{}"));
+    let mut agents = agent("n1", &["192.0.2.1"]);
+    report(&mut agents, "n2", "web-1", "10.0.2.9", true, false);
+    let resolved = resolve(&declare(&text), &agents);
+    assert!(!resolved.resources.values().any(|resource| matches!(resource, Resource::EndpointSlice(_))));
+    let problems: Vec<_> = resolved.problems.iter().map(ToString::to_string).collect();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    let rest = "is reported by the agent of node `n2`, but bound to node `n1`: that report is left out";
+    assert!(problem.ends_with(&format!("Pod default/web-1: {rest}")), "{problem}");
+    // What a pod leaves that was made again elsewhere is nothing to tell.
+    report(&mut agents, "n2", "web-1", "10.0.2.9", true, true);
+    assert!(resolve(&declare(&text), &agents).problems.is_empty());
+}
+
+#[test]
 fn of_two_services_that_claim_one_address_the_first_by_name_keeps_it() {
     let text = "
 apiVersion: v1

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tonic::transport::server::Connected;
 
-use super::{Error, listen};
+use super::{Error, MAX_AGENTS, listen};
 use crate::controller::Agents;
 use crate::stream::{Shared, Subscriber};
 
@@ -30,10 +30,10 @@ impl Given {
     where
         I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        let shared = Shared::new(Agents::default(), grace);
+        let shared = Shared::new(Agents::default(), grace, MAX_AGENTS);
         let (_, health) = tonic_health::server::health_reporter();
         let mut tasks = JoinSet::new();
-        listen::Services::new(&shared, health).serve(incoming, &mut tasks);
+        listen::Services::new(&shared, health).serve(incoming, None, &mut tasks);
         Self { shared, _tasks: tasks }
     }
 

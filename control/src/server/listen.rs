@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use fairway_proto::DESCRIPTORS;
 use futures::{Stream, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -22,12 +23,24 @@ use tonic::transport::server::Connected;
 
 use super::{Error, Listen, memory};
 use crate::stream::{ControlService, Shared};
-use crate::tls::server_config;
+use crate::tls::{Connection, Rotation, refusal};
 
 /// A peer that says nothing for so long is asked whether it lives, and has as long to answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A TLS handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at once; who comes then waits in the kernel's queue.
+const HANDSHAKES: usize = 256;
+/// Who was refused has so long to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// Streams of one connection: an agent needs one, and what looks at health a few. RFC 9113 wants 100 at least.
+const STREAMS: u32 = 100;
+/// The headers of a request: those of an agent are a few hundred bytes.
+const HEADERS: u32 = 8 << 10;
+/// Streams that a peer opened and reset before they were looked at; then it is cut off.
+const RESETS: usize = 20;
+/// Streams that were reset because of the peer's errors; then it is cut off.
+const ERRORS: usize = 64;
 
 /// What to do about an address that cannot be had.
 pub(super) fn hint(error: &io::Error) -> &'static str {
@@ -85,11 +98,11 @@ impl Services {
                     UnixListenerStream::new(listener).inspect(move |_: &io::Result<UnixStream>| {
                         let _kept = &socket;
                     });
-                self.serve(incoming, tasks);
+                self.serve(incoming, Some(STREAMS), tasks);
                 Ok(None)
             }
             Listen::Tcp { address, tls } => {
-                let tls = tls.as_ref().map(server_config).transpose()?;
+                let tls = tls.clone().map(Rotation::new).transpose()?;
                 let error = |source| Error::Listen { place: address.to_string(), source };
                 let listener = TcpListener::bind(address).await.map_err(error)?;
                 let address = listener.local_addr().map_err(error)?;
@@ -101,8 +114,11 @@ impl Services {
                     }
                 });
                 match tls {
-                    None => self.serve(incoming, tasks),
-                    Some(config) => self.serve(handshakes(incoming, TlsAcceptor::from(config)), tasks),
+                    None => self.serve(incoming, Some(STREAMS), tasks),
+                    Some(rotation) => {
+                        self.serve(handshakes(incoming, rotation.config()), Some(STREAMS), tasks);
+                        tokio::spawn(rotation.follow());
+                    }
                 }
                 Ok(Some(address))
             }
@@ -112,7 +128,8 @@ impl Services {
     /// Serves this process.
     pub(super) fn memory(&self, tasks: &mut JoinSet<Result<(), Error>>) -> memory::Connector {
         let (connector, incoming) = memory::pair();
-        self.serve(incoming, tasks);
+        // Who is in this process may share one connection as it likes.
+        self.serve(incoming, None, tasks);
         connector
     }
 
@@ -120,6 +137,7 @@ impl Services {
     pub(super) fn serve<I>(
         &self,
         incoming: impl Stream<Item = io::Result<I>> + Send + 'static,
+        streams: Option<u32>,
         tasks: &mut JoinSet<Result<(), Error>>,
     ) where
         I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -127,6 +145,10 @@ impl Services {
         let server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
+            .max_concurrent_streams(streams)
+            .http2_max_header_list_size(HEADERS)
+            .http2_max_pending_accept_reset_streams(Some(RESETS))
+            .http2_max_local_error_reset_streams(Some(ERRORS))
             .add_routes(self.routes.clone());
         let stop = self.stop.clone();
         tasks.spawn(async move {
@@ -166,15 +188,16 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Shakes hands with several clients at a time, so that a silent one holds up nobody.
+/// Shakes hands with several clients at a time, so that a silent one holds up nobody. The newest configuration counts.
 fn handshakes(
     incoming: impl Stream<Item = io::Result<TcpStream>> + Send + 'static,
-    acceptor: TlsAcceptor,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+    config: watch::Receiver<Arc<ServerConfig>>,
+) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
-        let shaking = incoming.for_each_concurrent(256, |stream| async {
+        let shaking = incoming.for_each_concurrent(HANDSHAKES, |stream| async {
             let Ok(stream) = stream else { return };
+            let acceptor = TlsAcceptor::from(Arc::clone(&config.borrow()));
             if let Some(stream) = handshake(&acceptor, stream).await {
                 // The server stops.
                 let _ = sender.send(Ok(stream)).await;
@@ -188,17 +211,26 @@ fn handshakes(
     ReceiverStream::new(receiver)
 }
 
-async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Connection> {
     let peer = stream.peer_addr().ok();
-    let error = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => error,
-        Err(_) => io::ErrorKind::TimedOut.into(),
+    let accepting = acceptor.accept(stream).into_fallible();
+    let (error, stream) = match tokio::time::timeout(HANDSHAKE, accepting).await {
+        Ok(Ok(stream)) => return Some(Connection::new(stream)),
+        Ok(Err((error, stream))) => (error, Some(stream)),
+        Err(_) => (io::ErrorKind::TimedOut.into(), None),
     };
-    tracing::warn!(
-        peer = peer.map(|peer| peer.to_string()),
-        %error,
-        "refused: the peer must speak TLS with a certificate that --tls-ca has signed"
-    );
+    tracing::warn!(peer = peer.map(|peer| peer.to_string()), %error, "{}", refusal(&error));
+    if let Some(stream) = stream {
+        let _ = tokio::time::timeout(LINGER, linger(stream)).await;
+    }
     None
+}
+
+/// Reads what the peer still sends: a socket that is closed over unread bytes is reset, and the alert that says why
+/// would be lost.
+async fn linger(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut bytes = [0; 1024];
+    while stream.read(&mut bytes).await? > 0 {}
+    Ok(())
 }

@@ -132,6 +132,16 @@ pub enum Cause {
         /// When they are looked at again.
         seconds: u64,
     },
+    /// An agent reports a pod that is bound to another node than its own.
+    #[error(
+        "is reported by the agent of node `{reporter}`, but bound to node `{node}`: that report is left out"
+    )]
+    ReportedElsewhere {
+        /// The agent's node.
+        reporter: String,
+        /// The pod's node.
+        node: String,
+    },
 }
 
 impl Cause {
@@ -153,7 +163,8 @@ impl Cause {
             | Self::DeclaredTwice { .. }
             | Self::Claimed { .. }
             | Self::ApiServer { .. }
-            | Self::MassDelete { .. } => false,
+            | Self::MassDelete { .. }
+            | Self::ReportedElsewhere { .. } => false,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! `fairway.control.v1.Control`.
 
+mod admission;
 mod http;
+mod pace;
+mod places;
 mod subscription;
 
 pub(crate) use http::ControlService;
@@ -13,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::places::Places;
 use super::Store;
 use super::subscribers::Subscribers;
 use crate::controller::Agents;
@@ -27,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) subscribers: Subscribers,
     /// Nodes whose agents serve a state.
     pub(crate) serving: watch::Sender<BTreeSet<String>>,
+    /// Bounds the streams.
+    places: Arc<Places>,
     /// Ends all streams.
     pub(crate) stop: CancellationToken,
     /// Until then the first answer waits, for agents that serve a state of an earlier epoch: others may not have
@@ -36,13 +42,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Nothing yet.
-    pub(crate) fn new(agents: Agents, grace: Duration) -> Arc<Self> {
+    pub(crate) fn new(agents: Agents, grace: Duration, max_agents: usize) -> Arc<Self> {
         Arc::new(Self {
             store: Store::new(),
             agents: Mutex::new(agents),
             agents_changed: watch::Sender::new(0),
             subscribers: Subscribers::default(),
             serving: watch::Sender::default(),
+            places: Places::new(max_agents),
             stop: CancellationToken::new(),
             settled: Instant::now() + grace,
         })

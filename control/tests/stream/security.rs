@@ -1,5 +1,7 @@
 //! Who is let in, and with which certificates.
 
+use std::collections::BTreeMap;
+
 use fairway_control::{Tls, certs};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -21,7 +23,7 @@ async fn client(
     let read = |directory: &Path, name: &str| fs::read(directory.join(name)).unwrap();
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca, "ca.pem")));
     if let Some(own) = identity {
-        tls = tls.identity(Identity::from_pem(read(own, "client.pem"), read(own, "client.key")));
+        tls = tls.identity(Identity::from_pem(read(own, "node-n1.pem"), read(own, "node-n1.key")));
     }
     let uri = format!("https://{}", server.addresses()[0]);
     Endpoint::try_from(uri)?.tls_config(tls)?.connect().await
@@ -33,8 +35,8 @@ async fn over_tcp_only_certificates_of_the_ca_are_let_in() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let at = tempfile::tempdir().unwrap();
     let (ours, others) = (at.path().join("ours"), at.path().join("others"));
-    certs::make(&ours, &[]).unwrap();
-    certs::make(&others, &["control.example.org".into()]).unwrap();
+    certs::make(&ours, &[], &["n1".into()]).unwrap();
+    certs::make(&others, &["control.example.org".into()], &["n1".into()]).unwrap();
     let manifests = at.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("a.yaml"), service("a", "10.96.0.1")).unwrap();
@@ -94,12 +96,36 @@ async fn an_address_in_use_and_missing_files_are_told_clearly() {
 #[test]
 fn certificates_are_never_overwritten_and_keys_are_private() {
     let at = tempfile::tempdir().unwrap();
-    for path in certs::make(at.path(), &[]).unwrap() {
+    for path in certs::make(at.path(), &[], &[]).unwrap() {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         let private = path.extension().is_some_and(|extension| extension == "key");
         assert_eq!(mode & 0o777, if private { 0o600 } else { 0o644 });
     }
-    let before = fs::read(at.path().join("ca.pem")).unwrap();
-    assert!(certs::make(at.path(), &[]).is_err());
-    assert_eq!(fs::read(at.path().join("ca.pem")).unwrap(), before);
+    let contents = || {
+        let entries = fs::read_dir(at.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let before = contents();
+    assert_eq!(before.len(), 6);
+    assert!(certs::make(at.path(), &[], &[]).is_err(), "client.pem is there");
+    assert!(certs::make(at.path(), &["control".into()], &["n1".into()]).is_err(), "server.pem is there");
+    assert!(certs::make(at.path(), &[], &["n1".into(), "../n2".into()]).is_err(), "this is no name");
+    assert_eq!(contents(), before);
+}
+
+#[test]
+fn a_node_that_is_added_later_is_signed_by_the_ca_that_is_there() {
+    let at = tempfile::tempdir().unwrap();
+    certs::make(at.path(), &["control".into()], &["n1".into()]).unwrap();
+    let files = ["node-n2.pem", "node-n2.key"].map(|name| at.path().join(name));
+    assert_eq!(certs::make(at.path(), &[], &["n2".into()]).unwrap(), files);
+    // A CA without its key can sign nothing, and another one must not take its place.
+    fs::remove_file(at.path().join("ca.key")).unwrap();
+    let error = certs::make(at.path(), &[], &["n3".into()]).unwrap_err().to_string();
+    assert!(error.contains("ca.key` is missing beside"), "{error}");
+    let other = at.path().join("other");
+    certs::make(&other, &[], &[]).unwrap();
+    fs::copy(other.join("ca.key"), at.path().join("ca.key")).unwrap();
+    let error = certs::make(at.path(), &[], &["n3".into()]).unwrap_err().to_string();
+    assert!(error.contains("ca.key` is the key of no certificate in"), "{error}");
 }

@@ -13,9 +13,10 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
-use super::subscription::subscribe;
+use super::subscription::{LARGEST, subscribe};
 use crate::stream::codec::FrameCodec;
 use crate::stream::cursor::Frame;
+use crate::tls::Peer;
 
 /// Serves the control stream.
 #[derive(Clone, Debug)]
@@ -31,7 +32,9 @@ impl StreamingService<SubscribeRequest> for ControlService {
     type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: Request<Streaming<SubscribeRequest>>) -> Self::Future {
-        let stream = subscribe(Arc::clone(&self.0), request.into_inner());
+        // Only connections that have shown a certificate have one.
+        let peer = request.extensions().get::<Peer>().cloned();
+        let stream = subscribe(Arc::clone(&self.0), peer, request.into_inner());
         Box::pin(async { Ok(Response::new(stream)) })
     }
 }
@@ -51,7 +54,8 @@ impl Service<http::Request<Body>> for ControlService {
             if request.uri().path() != "/fairway.control.v1.Control/Subscribe" {
                 return Ok(Status::unimplemented("Control has one method, Subscribe").into_http());
             }
-            Ok(Grpc::new(FrameCodec).streaming(service, request).await)
+            let mut grpc = Grpc::new(FrameCodec).max_decoding_message_size(LARGEST);
+            Ok(grpc.streaming(service, request).await)
         })
     }
 }

@@ -8,13 +8,18 @@ use fairway_proto::control::{Hello, SubscribeRequest, Version};
 use fairway_proto::model::Node;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::Shared;
+use super::admission::{admit, identity};
+use super::pace::Pace;
+use super::places::Place;
 use crate::controller::parse_report;
 use crate::stream::cursor::{Cursor, Frame};
 use crate::stream::store::Newest;
+use crate::tls::Peer;
 
 /// An agent that has not said Hello by then is not one.
 const HELLO: Duration = Duration::from_secs(10);
@@ -23,14 +28,18 @@ const HELLO: Duration = Duration::from_secs(10);
 const EACH: Duration = Duration::from_micros(50);
 /// No change waits longer for others.
 const LONGEST: Duration = Duration::from_millis(500);
+/// Bytes of a message: the report of 1,000 pods with the longest names there are has 400,000, so this is ten times what
+/// a large node needs.
+pub(super) const LARGEST: usize = 4 << 20;
 
 /// The responses to an agent. Its requests are read by a task that ends with the stream, also while the agent does not
 /// read.
 pub(super) fn subscribe(
     shared: Arc<Shared>,
+    peer: Option<Peer>,
     requests: Streaming<SubscribeRequest>,
 ) -> BoxStream<'static, Result<Frame, Status>> {
-    let opened = stream::once(open(shared, requests));
+    let opened = stream::once(admitted(shared, peer, requests));
     opened
         .flat_map(|opened| match opened {
             Ok(subscription) => stream::unfold(Some(subscription), step).boxed(),
@@ -48,11 +57,30 @@ async fn step(subscription: Option<Subscription>) -> Option<(Result<Frame, Statu
     }
 }
 
+/// Opens the subscription, and tells the log who is not let in.
+async fn admitted(
+    shared: Arc<Shared>,
+    peer: Option<Peer>,
+    requests: Streaming<SubscribeRequest>,
+) -> Result<Subscription, Status> {
+    let opened = open(shared, peer.as_ref(), requests).await;
+    opened.inspect_err(|status| {
+        let address = peer.as_ref().and_then(|peer| peer.address).map(|address| address.to_string());
+        tracing::warn!(peer = address, code = ?status.code(), "refused: {}", status.message());
+    })
+}
+
 /// Reads Hello.
 async fn open(
     shared: Arc<Shared>,
+    peer: Option<&Peer>,
     mut requests: Streaming<SubscribeRequest>,
 ) -> Result<Subscription, Status> {
+    let own = identity(peer)?;
+    let mut place = shared.places.take()?;
+    if let Some(own) = own {
+        place.of(own)?;
+    }
     let first = tokio::time::timeout(HELLO, requests.message())
         .await
         .map_err(|_| Status::deadline_exceeded("no Hello within 10 seconds"))?
@@ -63,6 +91,8 @@ async fn open(
     let node = node.ok_or_else(|| Status::invalid_argument("hello: node is missing"))?;
     let node = Node::try_from(&node).map_err(|error| Status::invalid_argument(format!("hello: {error}")))?;
     let name = node.name.clone();
+    admit(own, &name)?;
+    place.of(&name)?;
     if shared.agents().hello(node) {
         shared.agents_changed.send_modify(|count| *count += 1);
     }
@@ -78,6 +108,11 @@ async fn open(
     let (end, ended) = oneshot::channel();
     let reading = tokio::spawn(async move {
         let status = read(&connected, requests).await;
+        if let Err(status) = &status
+            && matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted)
+        {
+            tracing::warn!(node = connected.node, code = ?status.code(), "the stream is ended: {}", status.message());
+        }
         // The stream is gone already.
         let _ = end.send(status);
     });
@@ -85,10 +120,11 @@ async fn open(
         cursor: Cursor::new(applied),
         serves: applied,
         newest: shared.store.newest(),
-        rested: tokio::time::Instant::now(),
+        rested: Instant::now(),
         node: name,
         ended,
         shared,
+        _place: place,
         _reading: AbortOnDropHandle::new(reading),
     })
 }
@@ -96,9 +132,11 @@ async fn open(
 /// Bytes that are no message of the contract are the client's fault, whatever tonic calls them.
 fn invalid(status: Status) -> Status {
     match status.code() {
-        tonic::Code::Internal | tonic::Code::OutOfRange | tonic::Code::Unimplemented => {
-            Status::invalid_argument(status.message())
-        }
+        Code::OutOfRange => Status::resource_exhausted(
+            "a message is larger than 4 MiB, which the reports of 1,000 pods are not: does the agent list pods that are \
+             gone?",
+        ),
+        Code::Internal | Code::Unimplemented => Status::invalid_argument(status.message()),
         _ => status,
     }
 }
@@ -118,8 +156,14 @@ impl Drop for Connected {
 
 /// Reads requests until the agent ends the stream (`Ok`) or breaks the contract.
 async fn read(connected: &Connected, mut requests: Streaming<SubscribeRequest>) -> Result<(), Status> {
+    let mut pace = Pace::new(Instant::now());
     while let Some(request) = requests.message().await.map_err(invalid)? {
         take(connected, request)?;
+        // Who is faster than that is not read meanwhile: HTTP/2 holds it up.
+        let wait = pace.take(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
     Ok(())
 }
@@ -170,8 +214,9 @@ struct Subscription {
     serves: Option<Version>,
     newest: watch::Receiver<Newest>,
     /// Until then nothing more is sent.
-    rested: tokio::time::Instant,
+    rested: Instant,
     ended: oneshot::Receiver<Result<(), Status>>,
+    _place: Place,
     _reading: AbortOnDropHandle<()>,
 }
 
@@ -179,11 +224,11 @@ impl Subscription {
     /// The next response; `None`: the agent ended the stream.
     async fn next(&mut self) -> Result<Option<Frame>, Status> {
         loop {
-            let resting = tokio::time::Instant::now() < self.rested;
+            let resting = Instant::now() < self.rested;
             if !resting && let Some(frame) = self.answer() {
                 return Ok(Some(frame));
             }
-            let settling = !resting && self.is_foreign() && tokio::time::Instant::now() < self.shared.settled;
+            let settling = !resting && self.is_foreign() && Instant::now() < self.shared.settled;
             tokio::select! {
                 ended = &mut self.ended => return ended.unwrap_or(Ok(())).map(|()| None),
                 () = self.shared.stop.cancelled() => {
@@ -207,7 +252,7 @@ impl Subscription {
         self.serves = None;
         if frame.complete {
             let streams = u32::try_from(self.shared.store.followers()).unwrap_or(u32::MAX);
-            self.rested = tokio::time::Instant::now() + EACH.saturating_mul(streams).min(LONGEST);
+            self.rested = Instant::now() + EACH.saturating_mul(streams).min(LONGEST);
         }
         self.note(&frame);
         Some(frame)
@@ -231,7 +276,7 @@ impl Subscription {
                 "the agent keeps the state that it has until each file of the manifests was good once"
             );
         }
-        newest.complete && tokio::time::Instant::now() >= self.shared.settled
+        newest.complete && Instant::now() >= self.shared.settled
     }
 
     fn note(&self, frame: &Frame) {
