@@ -21,7 +21,7 @@ mod tests;
 mod watch;
 mod write;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,8 @@ use self::faults::Faults;
 use self::listen::Door;
 use self::log::Log;
 use self::store::Store;
+
+use crate::lab::Netns;
 
 pub use self::event::Event;
 pub use self::kind::Kind;
@@ -137,7 +139,19 @@ impl ApiServer {
     /// # Errors
     /// No free port, no certificates.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let authority = Authority::new()?;
+        Self::listen(options, None, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same at an address of a network namespace.
+    ///
+    /// # Errors
+    /// The namespace has no such address, not root.
+    pub async fn start_in(options: Options, netns: Netns, address: IpAddr) -> anyhow::Result<Self> {
+        Self::listen(options, Some(netns), address).await
+    }
+
+    async fn listen(options: Options, netns: Option<Netns>, address: IpAddr) -> anyhow::Result<Self> {
+        let authority = Authority::new(address)?;
         let shared = Arc::new(Shared {
             options,
             store: Mutex::default(),
@@ -148,12 +162,12 @@ impl ApiServer {
             tokens: Mutex::new(vec![certs::token()]),
             closings: AtomicU64::new(0),
         });
-        let mut door = Door::new(Arc::clone(&shared), &authority)?;
+        let mut door = Door::new(Arc::clone(&shared), &authority, netns, address)?;
         door.open()?;
         Ok(Self { shared, authority, door: Mutex::new(door), kubeconfig: Mutex::default() })
     }
 
-    /// `https://127.0.0.1:PORT`.
+    /// `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("https://{}", self.address())
     }

@@ -12,21 +12,8 @@ pub type Trial<W> = (&'static str, for<'a> fn(&'a W) -> BoxFuture<'a, anyhow::Re
 /// How many rows run at once where they may.
 const AT_ONCE: usize = 8;
 
-/// The runner of a suite in namespaces: as [`plain_runner`], and asks for root.
+/// The runner of a suite: answers `--list`, asks for root, and lets `run` run what the other arguments ask for.
 pub fn runner<W, R>(suite: &str, rooms: &[&[Trial<W>]], run: impl FnOnce(Vec<String>) -> R) -> ExitCode
-where
-    R: Future<Output = anyhow::Result<Tally>>,
-{
-    let lists = std::env::args().any(|argument| argument == "--list");
-    if !lists && !nix::unistd::geteuid().is_root() {
-        eprintln!("the {suite} suite needs root for network namespaces: run it as root, or with sudo");
-        return ExitCode::FAILURE;
-    }
-    plain_runner(rooms, run)
-}
-
-/// The runner of a suite that any user may run: answers `--list`, and lets `run` run what the other arguments ask for.
-pub fn plain_runner<W, R>(rooms: &[&[Trial<W>]], run: impl FnOnce(Vec<String>) -> R) -> ExitCode
 where
     R: Future<Output = anyhow::Result<Tally>>,
 {
@@ -34,6 +21,10 @@ where
     if arguments.iter().any(|argument| argument == "--list") {
         rooms.iter().flat_map(|room| room.iter()).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("the {suite} suite needs root for network namespaces: run it as root, or with sudo");
+        return ExitCode::FAILURE;
     }
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -25,7 +25,7 @@ pub(crate) enum Suite {
     Unit,
     /// The real kernel programs, packet by packet
     Packet,
-    /// The control plane at an API server of Kubernetes
+    /// The control plane and agents at an API server of Kubernetes
     Kubernetes,
     /// The whole of Fairway in a network of namespaces
     Lab,
@@ -146,7 +146,7 @@ impl Suite {
     }
 
     fn needs_root(self) -> bool {
-        !matches!(self, Self::Unit | Self::Kubernetes | Self::Sim)
+        !matches!(self, Self::Unit | Self::Sim)
     }
 
     /// Arguments of `cargo test`. Targets that need root say `test = false` in their Cargo.toml, so that the plain
@@ -191,8 +191,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
     let suites = if all { Suite::value_variants() } else { suites };
     if !sh::is_root() && suites.iter().any(|suite| suite.needs_root()) {
         bail!(
-            "all suites but `unit`, `kubernetes` and `sim` load BPF programs and need root: run this as root, or \
-             `./x test --suite unit`"
+            "all suites but `unit` and `sim` load BPF programs and need root: run this as root, or `./x test --suite unit`"
         );
     }
     setup::toolchain()?;

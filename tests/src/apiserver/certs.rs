@@ -1,5 +1,6 @@
 //! The server's certificates, and what clients need to know of them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -17,23 +18,25 @@ use serde_json::{Value, json};
 
 /// Who signs the certificates of one server and of its clients.
 pub(super) struct Authority {
+    /// The server's.
+    address: IpAddr,
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(super) fn new(address: IpAddr) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = params("kubernetes", Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
+        Ok(Self { address, pem, issuer: Issuer::new(params, key) })
     }
 
     /// What the server shows and asks for; its certificate may have expired.
     pub(super) fn server(&self, expired: bool) -> anyhow::Result<Arc<ServerConfig>> {
-        let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc"];
+        let names = [&self.address.to_string(), "localhost", "kubernetes", "kubernetes.default.svc"];
         let mut params = params("kube-apiserver", names.map(Into::into).into())?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         if expired {

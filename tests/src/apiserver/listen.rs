@@ -1,7 +1,7 @@
 //! The port: open, or closed so that nobody else can have it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,30 +17,43 @@ use tokio_rustls::TlsAcceptor;
 use super::Shared;
 use super::certs::Authority;
 use super::handler::{Peer, handle};
+use crate::lab::Netns;
 
 /// Where clients come in.
 pub(super) struct Door {
     shared: Arc<Shared>,
     tls: Arc<ServerConfig>,
+    /// None: this process's.
+    netns: Option<Netns>,
     address: SocketAddr,
     /// Bound and never listening: the port stays this server's while it is down.
     _reserved: TcpSocket,
     serving: Option<JoinHandle<()>>,
 }
 
-fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    Ok(socket)
+fn socket(netns: Option<&Netns>, address: SocketAddr) -> io::Result<TcpSocket> {
+    let bind = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        Ok(socket)
+    };
+    // A socket stays in the namespace that it was made in.
+    netns.map_or_else(bind, |netns| netns.within(bind))
 }
 
 impl Door {
-    pub(super) fn new(shared: Arc<Shared>, authority: &Authority) -> anyhow::Result<Self> {
-        let reserved = socket((Ipv4Addr::LOCALHOST, 0).into())?;
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        authority: &Authority,
+        netns: Option<Netns>,
+        address: IpAddr,
+    ) -> anyhow::Result<Self> {
+        let reserved = socket(netns.as_ref(), (address, 0).into())?;
         let address = reserved.local_addr()?;
-        Ok(Self { shared, tls: authority.server(false)?, address, _reserved: reserved, serving: None })
+        let tls = authority.server(false)?;
+        Ok(Self { shared, tls, netns, address, _reserved: reserved, serving: None })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -55,7 +68,7 @@ impl Door {
     /// Takes connections; does nothing if it does already.
     pub(super) fn open(&mut self) -> io::Result<()> {
         if self.serving.is_none() {
-            let listener = socket(self.address)?.listen(1024)?;
+            let listener = socket(self.netns.as_ref(), self.address)?.listen(1024)?;
             let tls = TlsAcceptor::from(Arc::clone(&self.tls));
             let router = Router::new().fallback(handle).with_state(Arc::clone(&self.shared));
             let opened = self.shared.closings.load(Ordering::SeqCst);
