@@ -171,10 +171,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         (Some(Command::Validate { manifests }), _) => Ok(validate(&manifests)),
         (None, Some(manifests)) if cli.run.check => Ok(validate(&manifests)),
         (None, _) => {
+            // What fails at the API server is told by who has asked.
             tracing_subscriber::fmt()
                 .with_writer(std::io::stderr)
                 .with_ansi(std::io::stderr().is_terminal())
-                .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+                .with_env_filter(
+                    EnvFilter::try_from_default_env()
+                        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off")),
+                )
                 .init();
             raise_file_limit();
             let options = options(cli.run)?;
