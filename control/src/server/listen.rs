@@ -219,6 +219,11 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Connecti
         Ok(Err((error, stream))) => (error, Some(stream)),
         Err(_) => (io::ErrorKind::TimedOut.into(), None),
     };
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        // As who only asks whether somebody listens: a kubelet that probes, a load balancer.
+        tracing::debug!(peer = peer.map(|peer| peer.to_string()), "hung up before the TLS handshake ended");
+        return None;
+    }
     tracing::warn!(peer = peer.map(|peer| peer.to_string()), %error, "{}", refusal(&error));
     if let Some(stream) = stream {
         let _ = tokio::time::timeout(LINGER, linger(stream)).await;
