@@ -2,7 +2,7 @@
 //! promises, over TLS, in this process; and what goes wrong with one, at the trial's command.
 //!
 //! Objects are JSON documents. Nothing is validated or defaulted that a client of this project does not write: what
-//! trials put in is served as it is.
+//! trials put in is served as it is. Clients may do what the ClusterRole in deploy/ grants.
 
 mod answer;
 mod certs;
@@ -14,6 +14,7 @@ mod list;
 mod listen;
 mod log;
 mod patch;
+mod role;
 mod selector;
 mod store;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::certs::Authority;
 use self::faults::Faults;
 use self::listen::Door;
 use self::log::Log;
+use self::role::Role;
 use self::store::Store;
 
 use crate::lab::Netns;
@@ -92,6 +94,7 @@ impl Default for Options {
 /// What all connections share.
 struct Shared {
     options: Options,
+    role: Role,
     store: Mutex<Store>,
     /// Written whenever the store has changed.
     changed: cell::Sender<()>,
@@ -154,6 +157,7 @@ impl ApiServer {
         let authority = Authority::new(address)?;
         let shared = Arc::new(Shared {
             options,
+            role: Role::new()?,
             store: Mutex::default(),
             changed: cell::Sender::new(()),
             orders: broadcast::Sender::new(64),

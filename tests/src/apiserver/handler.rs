@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::answer::{Refusal, document};
-use super::kind::{Kind, Target};
+use super::kind::Target;
 use super::log::{Request, Verb};
 use super::{Shared, list, lock, watch, write};
 
@@ -93,7 +93,7 @@ async fn answer(
     }
     let user = user(shared, peer, parts).ok_or_else(Refusal::unauthorized)?;
     let Some(target) = target else { return other(parts) };
-    if shared.faults.is_forbidden(target.kind) || !allowed(verb, &target) {
+    if shared.faults.is_forbidden(target.kind) || !shared.role.allows(verb, &target) {
         return Err(Refusal::forbidden(user, verb.name(), &target));
     }
     match verb {
@@ -118,18 +118,6 @@ fn user(shared: &Shared, peer: Peer, parts: &Parts) -> Option<&'static str> {
     let token = value.strip_prefix("Bearer ")?;
     let known = lock(&shared.tokens).iter().any(|one| one == token.trim());
     known.then_some("system:serviceaccount:kube-system:fairway-control")
-}
-
-/// The ClusterRole: read what is watched, write conditions of Nodes and Events, and nothing else.
-fn allowed(verb: Verb, target: &Target) -> bool {
-    match (target.kind, target.subresource.as_deref()) {
-        (Kind::Event, None) => {
-            matches!(verb, Verb::Create | Verb::Patch | Verb::Update | Verb::Get | Verb::List)
-        }
-        (Kind::Node, Some("status")) => matches!(verb, Verb::Get | Verb::Patch | Verb::Update),
-        (_, None) => !verb.writes(),
-        _ => false,
-    }
 }
 
 /// Paths that name no kind.

@@ -18,6 +18,8 @@ pub(crate) struct View {
     pub(crate) cluster: Cluster,
     /// The first one.
     pub(crate) first: Option<Cluster>,
+    /// What names the last one, whichever control plane says it.
+    pub(crate) digest: u64,
     /// Complete states.
     pub(crate) versions: usize,
     /// Those that began anew.
@@ -73,7 +75,10 @@ async fn follow(channel: Channel, node: String, view: &watch::Sender<View>) -> a
         take(&mut cluster, &response)?;
         if response.complete {
             requests.send(request(Body::Applied(Applied { version: response.version })))?;
-            view.send_modify(|view| note(view, &cluster, response.snapshot));
+            view.send_modify(|view| {
+                note(view, &cluster, response.snapshot);
+                view.digest = response.version.unwrap_or_default().digest;
+            });
         }
     }
     anyhow::bail!("the control plane has ended the stream")

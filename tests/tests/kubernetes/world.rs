@@ -1,5 +1,6 @@
 //! A server with objects, a control plane at it, and an agent.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fairway_control::{Kubernetes, Options, Server};
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) control: Server,
     pub(crate) agent: Agent,
     proxy: Option<String>,
+    kubeconfig: PathBuf,
     _directory: TempDir,
 }
 
@@ -63,11 +65,18 @@ impl World {
         let api = ApiServer::start(options).await?;
         fill(&api)?;
         let directory = tempfile::tempdir()?;
-        let kubeconfig = Some(api.kubeconfig(directory.path())?);
+        let kubeconfig = api.kubeconfig(directory.path())?;
         let proxy = settings.service_proxy_name.clone();
-        let control = Server::start(Options::kubernetes(Kubernetes { kubeconfig, ..settings })).await?;
+        let control = Server::start(at(&kubeconfig, settings)).await?;
         let agent = Agent::connect(control.channel(), NODE);
-        Ok(Self { api, control, agent, proxy, _directory: directory })
+        Ok(Self { api, control, agent, proxy, kubeconfig, _directory: directory })
+    }
+
+    /// Another control plane at the same server, with an agent of another node.
+    pub(crate) async fn replica(&self, node: &str) -> anyhow::Result<(Server, Agent)> {
+        let control = Server::start(at(&self.kubeconfig, Settings::default())).await?;
+        let agent = Agent::connect(control.channel(), node);
+        Ok((control, agent))
     }
 
     pub(crate) fn view(&self) -> View {
@@ -115,6 +124,10 @@ impl World {
     pub(crate) fn problems(&self) -> Vec<String> {
         self.control.problems().iter().map(ToString::to_string).collect()
     }
+}
+
+fn at(kubeconfig: &Path, settings: Settings) -> Options {
+    Options::kubernetes(Kubernetes { kubeconfig: Some(kubeconfig.to_owned()), ..settings })
 }
 
 /// The names of what is not the same.

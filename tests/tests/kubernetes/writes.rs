@@ -4,12 +4,14 @@ use fairway_tests::apiserver::{Kind, Options, Request};
 use fairway_tests::trial::Trial;
 use serde_json::json;
 
+use crate::agent::Agent;
 use crate::world::{NODE, Settings, World, fill, node, service};
 
 pub(crate) const TRIALS: &[Trial<()>] = &[
     ("the_network_of_a_node_with_an_agent_is_available", |()| Box::pin(condition())),
     ("a_cloud_s_word_on_the_network_is_replaced_and_the_rest_kept", |()| Box::pin(replaced())),
     ("nothing_but_the_condition_is_written", |()| Box::pin(nothing_else())),
+    ("replicas_have_one_state_and_tell_everything_once", |()| Box::pin(replicas())),
 ];
 
 fn network(world: &World, name: &str) -> Option<String> {
@@ -84,5 +86,43 @@ async fn nothing_else() -> anyhow::Result<()> {
     let writes = writes(&world);
     let status = format!("/api/v1/nodes/{NODE}/status");
     anyhow::ensure!(writes.len() == 1 && writes[0].path == status, "{writes:?}");
+    Ok(())
+}
+
+async fn replicas() -> anyhow::Result<()> {
+    let world = World::start(Options::default(), Settings::default(), |api| {
+        fill(api)?;
+        let mut odd = service("odd", 200);
+        odd["spec"]["ports"][0]["port"] = json!(99_999);
+        api.put(odd)
+    })
+    .await?;
+    let (control, other) = world.replica("node-b").await?;
+    // The same node at two control planes, as when it changes from one to the other.
+    let same = Agent::connect(control.channel(), NODE);
+    world.eventually("both nodes have a network", || network(&world, "node-b").is_some()).await?;
+    available(&world).await?;
+    world.eventually("an Event tells of the odd one", || !world.api.events().is_empty()).await?;
+    for round in 0..5 {
+        world.api.put(service(&format!("new{round}"), 100 + round))?;
+    }
+    let one = || {
+        let views = [world.view(), other.view(), same.view()];
+        let first = &views[0];
+        let all = views.iter().all(|view| view.digest == first.digest && view.cluster == first.cluster);
+        all && first.digest != 0 && first.cluster.services.len() == 15
+    };
+    world.eventually("all agents have one state", one).await?;
+    let told = || !control.problems().is_empty() && !world.problems().is_empty();
+    world.eventually("both know what is odd", told).await?;
+    let events = world.api.events();
+    anyhow::ensure!(events.len() == 1 && events[0].name == "odd", "{events:?}");
+    for node in [NODE, "node-b"] {
+        let path = format!("/api/v1/nodes/{node}/status");
+        let count = writes(&world).iter().filter(|request| request.path == path).count();
+        anyhow::ensure!((1..=2).contains(&count), "{count} writes for {node}");
+        let conditions = world.api.node_conditions(node);
+        anyhow::ensure!(conditions.len() == 2, "{conditions:?}");
+    }
     Ok(())
 }
