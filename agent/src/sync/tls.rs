@@ -71,6 +71,13 @@ fn hint(reason: &str, files: &TlsFiles) -> Option<String> {
     {
         "the control plane's certificate is for other names: use one of them, or make it with `--name HOST`"
             .to_owned()
+    } else if says(&["operation was canceled"]) {
+        // With TLS 1.3 a client learns after the handshake that its certificate is refused. If that comes before the first
+        // request, HTTP/2 keeps nothing of the alert.
+        format!(
+            "the control plane closed the connection at once: if that goes on, it does not take `{cert}`, which is \
+             expired or signed by no CA that it trusts; its log says why"
+        )
     } else {
         return None;
     };
