@@ -53,7 +53,7 @@ impl Process {
         let lines = BufReader::new(lines.context("it has a standard output")?).lines();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| Said::Failed(line));
+                let line = serde_json::from_str(&line).unwrap_or(Said::Failed(line));
                 if said.1.send((said.0, line)).is_err() {
                     return;
                 }
