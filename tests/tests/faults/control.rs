@@ -15,8 +15,6 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     ("a_control_plane_that_stands_still_costs_no_connection", |world| Box::pin(paused(world))),
     // S104
     ("a_control_plane_with_older_data_costs_no_connection", |world| Box::pin(older(world))),
-    // S104
-    ("a_control_plane_without_its_manifests_costs_no_connection", |world| Box::pin(no_manifests(world))),
 ];
 
 fn address(number: u8) -> IpAddr {
@@ -72,23 +70,4 @@ async fn older(world: &World) -> anyhow::Result<()> {
     });
     done.await?;
     Ok(manifests.remove("Service", "default/moved")?)
-}
-
-/// Nobody can tell an empty directory from one that is mounted late: what is served stays until there is something.
-async fn no_manifests(world: &World) -> anyhow::Result<()> {
-    let manifests = world.lab.manifests();
-    let (there, away) = (manifests.directory().to_owned(), manifests.directory().with_extension("away"));
-    let done = world.unnoticed(async {
-        world.lab.stop("control", true)?;
-        fs::rename(&there, &away)?;
-        let started = world.lab.start("control");
-        let asked = world.a_while().await;
-        fs::rename(&away, &there)?;
-        started?;
-        asked
-    });
-    done.await?;
-    manifests.apply_text(&service("after-loss", 104, "name: web-2"))?;
-    world.answers("web-2", address(104)).await?;
-    Ok(manifests.remove("Service", "default/after-loss")?)
 }
