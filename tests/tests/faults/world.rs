@@ -207,15 +207,20 @@ impl World {
         let (first, rest) = words.split_first().context("no program")?;
         let mut command = Command::from(self.lab.command("node1", first)?);
         let log = fs::File::options().create(true).append(true).open(self.lab.state.log("node1-other"))?;
+        // The lab gives settings by the environment.
+        let environment = fs::read_to_string(format!("/proc/{}/environ", agent.pid.unwrap_or_default()))?;
+        let settings = environment.split('\0').filter_map(|line| line.split_once('='));
+        command.envs(settings.filter(|(key, _)| key.starts_with("FAIRWAY_")));
         command.args(rest).stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.kill_on_drop(true);
         Ok(command)
     }
 }
 
-/// Replaces the value of an argument.
-pub(crate) fn set(arguments: &mut [String], name: &str, value: &str) {
-    if let Some(at) = arguments.iter().position(|argument| argument == name) {
-        arguments[at + 1] = value.to_owned();
+/// Sets the value of an argument.
+pub(crate) fn set(arguments: &mut Vec<String>, name: &str, value: &str) {
+    match arguments.iter().position(|argument| argument == name) {
+        Some(at) => arguments[at + 1] = value.to_owned(),
+        None => arguments.extend([name.to_owned(), value.to_owned()]),
     }
 }
