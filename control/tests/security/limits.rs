@@ -22,22 +22,25 @@ async fn a_message_that_is_too_large_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_node_may_have_four_streams() {
+async fn of_a_nodes_streams_the_newest_four_live() {
     let ca = Ca::new();
     let world = World::start(&ca.server(), &ca.pem).await;
     let own = ca.node("n1");
     let mut open = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         open.push(world.subscribe(&ca, &own, "n1").await.unwrap());
     }
-    let channel = world.connect(&ca, &own).await.unwrap();
-    let refused = Stream::open(channel.clone(), "n1").await.err().unwrap();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().starts_with("node `n1` has 4 streams already"), "{refused}");
-    world.subscribe(&ca, &ca.node("n2"), "n2").await.unwrap();
-    // What was open is not replaced, and what ends makes room.
-    open.pop();
-    eventually("there is room again", async || Stream::open(channel.clone(), "n1").await.is_ok()).await;
+    let other = world.subscribe(&ca, &ca.node("n2"), "n2").await.unwrap();
+    // The first is as good as dead: an agent has one.
+    let ended = open.remove(0).end().await;
+    assert_eq!(ended.code(), Code::ResourceExhausted);
+    assert!(ended.message().starts_with("node `n1` has opened 4 newer streams"), "{ended}");
+    eventually("four are left", async || {
+        let subscribers = world.server.subscribers();
+        subscribers.iter().any(|subscriber| subscriber.node == "n1" && subscriber.streams == 4)
+    })
+    .await;
+    other.send(Body::Report(Report::default()));
 }
 
 #[tokio::test]

@@ -56,6 +56,23 @@ impl Lab {
         self.order(&Request::Start { process: process.into() })
     }
 
+    /// How a node's agent was started: its arguments, and the settings in its environment.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn agent(&self, node: &str) -> io::Result<(Vec<String>, Vec<(String, String)>)> {
+        let processes = self.status()?.processes;
+        let pid = processes.into_iter().find(|process| process.name == node).and_then(|process| process.pid);
+        let pid = pid.ok_or_else(|| io::Error::other(format!("the agent of {node} does not run")))?;
+        let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));
+        let arguments =
+            read("cmdline")?.split('\0').skip(1).filter(|it| !it.is_empty()).map(Into::into).collect();
+        let environment = read("environ")?;
+        let settings = environment.split('\0').filter_map(|line| line.split_once('='));
+        let settings = settings.filter(|(key, _)| key.starts_with("FAIRWAY_"));
+        Ok((arguments, settings.map(|(key, value)| (key.into(), value.into())).collect()))
+    }
+
     fn order(&self, request: &Request) -> io::Result<()> {
         match self.ask(request)? {
             Answer::Failed(why) => Err(io::Error::other(why)),

@@ -195,23 +195,19 @@ impl World {
     }
 
     fn other_agent(&self, change: impl FnOnce(&mut Vec<String>) -> Vec<String>) -> anyhow::Result<Command> {
-        let status = self.lab.status()?;
-        let agent = status.processes.iter().find(|process| process.name == "node1").context("no agent")?;
-        let line = fs::read_to_string(format!("/proc/{}/cmdline", agent.pid.context("no agent runs")?))?;
-        let mut arguments: Vec<String> =
-            line.split('\0').skip(1).filter(|argument| !argument.is_empty()).map(Into::into).collect();
-        let program = fs::read_link(format!("/proc/{}/exe", agent.pid.unwrap_or_default()))?;
+        let (mut arguments, settings) = self.lab.agent("node1")?;
         let before = change(&mut arguments);
         let words: Vec<String> =
-            before.into_iter().chain([program.display().to_string()]).chain(arguments).collect();
+            before.into_iter().chain(["fairway-agent".to_owned()]).chain(arguments).collect();
         let (first, rest) = words.split_first().context("no program")?;
         let mut command = Command::from(self.lab.command("node1", first)?);
         let log = fs::File::options().create(true).append(true).open(self.lab.state.log("node1-other"))?;
-        // The lab gives settings by the environment.
-        let environment = fs::read_to_string(format!("/proc/{}/environ", agent.pid.unwrap_or_default()))?;
-        let settings = environment.split('\0').filter_map(|line| line.split_once('='));
-        command.envs(settings.filter(|(key, _)| key.starts_with("FAIRWAY_")));
-        command.args(rest).stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .envs(settings)
+            .args(rest)
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         command.kill_on_drop(true);
         Ok(command)
     }

@@ -126,13 +126,9 @@ async fn no_older_state(world: &World) -> anyhow::Result<()> {
 
 /// The command of node1's agent, which runs.
 fn agent_of_node1(world: &World) -> anyhow::Result<tokio::process::Command> {
-    let status = world.lab.status()?;
-    let agent = status.processes.iter().find(|process| process.name == "node1").context("no agent")?;
-    let pid = agent.pid.context("the agent does not run")?;
-    let line = fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
-    let arguments = line.split('\0').skip(1).filter(|argument| !argument.is_empty());
+    let (arguments, settings) = world.lab.agent("node1")?;
     let mut command = tokio::process::Command::from(world.lab.command("node1", "fairway-agent")?);
-    command.args(arguments).kill_on_drop(true);
+    command.args(arguments).envs(settings).kill_on_drop(true);
     Ok(command)
 }
 

@@ -79,7 +79,7 @@ async fn open(
     let own = identity(peer)?;
     let mut place = shared.places.take()?;
     if let Some(own) = own {
-        place.of(own)?;
+        place.of(own);
     }
     let first = tokio::time::timeout(HELLO, requests.message())
         .await
@@ -92,7 +92,7 @@ async fn open(
     let node = Node::try_from(&node).map_err(|error| Status::invalid_argument(format!("hello: {error}")))?;
     let name = node.name.clone();
     admit(own, &name)?;
-    place.of(&name)?;
+    place.of(&name);
     if shared.agents().hello(node) {
         shared.agents_changed.send_modify(|count| *count += 1);
     }
@@ -124,7 +124,7 @@ async fn open(
         node: name,
         ended,
         shared,
-        _place: place,
+        place,
         _reading: AbortOnDropHandle::new(reading),
     })
 }
@@ -216,7 +216,7 @@ struct Subscription {
     /// Until then nothing more is sent.
     rested: Instant,
     ended: oneshot::Receiver<Result<(), Status>>,
-    _place: Place,
+    place: Place,
     _reading: AbortOnDropHandle<()>,
 }
 
@@ -234,6 +234,7 @@ impl Subscription {
                 () = self.shared.stop.cancelled() => {
                     return Err(Status::unavailable("the control plane stops: connect again later"));
                 }
+                replaced = self.place.replaced() => return Err(replaced),
                 // The sender is in the store, which this subscription keeps.
                 _ = self.newest.changed(), if !resting => {}
                 () = tokio::time::sleep_until(self.rested), if resting => {}
