@@ -1,5 +1,6 @@
 //! A running lab, as the command line, the demo and the suites use it.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
@@ -60,7 +61,7 @@ impl Lab {
     ///
     /// # Errors
     /// It does not run.
-    pub fn agent(&self, node: &str) -> io::Result<(Vec<String>, Vec<(String, String)>)> {
+    pub fn agent(&self, node: &str) -> io::Result<(Vec<String>, BTreeMap<String, String>)> {
         let processes = self.status()?.processes;
         let pid = processes.into_iter().find(|process| process.name == node).and_then(|process| process.pid);
         let pid = pid.ok_or_else(|| io::Error::other(format!("the agent of {node} does not run")))?;
