@@ -230,9 +230,8 @@ fn options(run: Run) -> anyhow::Result<Options> {
     let state = run.state_dir.map(|directory| directory.join("agents.json"));
     let manifests = run.manifests.map(Source::Manifests);
     let source = run.cluster.source().or(manifests).context("--manifests or --kubernetes is missing")?;
-    // What other agents tell has nothing to do with what a cluster has.
-    let grace = if matches!(source, Source::Kubernetes(_)) { 0 } else { run.grace };
-    Ok(Options { source, listen, grace: Duration::from_secs(grace), state, max_agents: run.max_agents })
+    let grace = Duration::from_secs(run.grace);
+    Ok(Options { source, listen, grace, state, max_agents: run.max_agents })
 }
 
 fn resolve(text: &str) -> anyhow::Result<SocketAddr> {

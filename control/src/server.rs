@@ -36,7 +36,7 @@ pub struct Options {
     /// Where agents may connect; none: only by [`Server::channel`].
     pub listen: Vec<Listen>,
     /// How long after a start an agent that serves an earlier state waits for its first answer: other agents may not
-    /// have reported their pods again yet.
+    /// have reported their pods again yet. In a cluster nothing waits for them.
     pub grace: Duration,
     /// A file that keeps what the agents told across restarts; none: they have to tell it again.
     pub state: Option<PathBuf>,
@@ -132,7 +132,12 @@ impl Server {
             tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not known");
             None
         });
-        let shared = Shared::new(known.unwrap_or_default(), options.grace, options.max_agents);
+        let agents = match options.source {
+            Source::Manifests(_) => Some(known.unwrap_or_default()),
+            // Each replica of the control plane has other agents, and all replicas shall have one state.
+            Source::Kubernetes(_) => None,
+        };
+        let shared = Shared::new(agents, options.grace, options.max_agents);
         let told = shared.agents_changed.subscribe();
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = listen::Services::new(&shared, health_service);
@@ -223,13 +228,13 @@ async fn follow_source(
     match source {
         Source::Manifests(directory) => {
             let newest = source::watch(Directory::new(directory.clone())).map_err(Error::Thread)?;
-            Ok(Followed { newest, agents: true })
+            Ok(Followed { newest, cluster: false })
         }
         Source::Kubernetes(options) => {
             let connection = kubernetes::connect(options).await?;
             let newest = kubernetes::watch(&connection, options);
             tasks.spawn(report::report(connection.client, Arc::clone(shared), problems.subscribe()));
-            Ok(Followed { newest, agents: false })
+            Ok(Followed { newest, cluster: true })
         }
     }
 }

@@ -11,7 +11,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::Error;
-use crate::controller::{Agents, Basis, Resolved, resolve, resolve_change, save};
+use crate::controller::{Basis, Resolved, resolve, resolve_change, save};
 use crate::source::{Declarations, Newest, Problem};
 use crate::stream::Shared;
 
@@ -21,9 +21,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// What is followed.
 pub(super) struct Followed {
     pub(super) newest: Newest,
-    /// What agents tell of their nodes and pods counts. Not in a cluster: each replica has other agents, and all shall
-    /// have one state.
-    pub(super) agents: bool,
+    /// A cluster's: no part of it is served, and it may change hundreds of times a second.
+    pub(super) cluster: bool,
 }
 
 /// Runs until the server stops.
@@ -34,7 +33,7 @@ pub(super) async fn follow(
     health: HealthReporter,
 ) -> Result<(), Error> {
     health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
-    let Followed { mut newest, agents } = source;
+    let Followed { mut newest, cluster } = source;
     let mut serving = false;
     let mut told = shared.agents_changed.subscribe();
     // What the last state was computed from: nothing that agents told since.
@@ -42,17 +41,16 @@ pub(super) async fn follow(
     loop {
         let read_again = tokio::select! {
             Ok(()) = newest.changed() => true,
-            Ok(()) = told.changed(), if agents => false,
+            Ok(()) = told.changed() => false,
             () = shared.stop.cancelled() => return Ok(()),
         };
         let Some(declarations) = newest.borrow_and_update().clone() else { continue };
-        if !agents && !declarations.complete {
-            // Nobody is served a part of a cluster.
+        if cluster && !declarations.complete {
             note_problems(&problems, declarations.problems.clone());
             continue;
         }
         let change = match &last {
-            Some((before, basis)) if read_again && !(agents && told.has_changed().unwrap_or(true)) => {
+            Some((before, basis)) if read_again && !told.has_changed().unwrap_or(true) => {
                 resolve_change(before, &declarations, basis)
             }
             _ => None,
@@ -64,7 +62,7 @@ pub(super) async fn follow(
             }
             _ => {
                 told.mark_unchanged();
-                let agents = if agents { shared.agents().clone() } else { Agents::default() };
+                let agents = shared.agents().clone();
                 let input = Arc::clone(&declarations);
                 // Large clusters take long enough to hold up the streams.
                 let resolved = tokio::task::spawn_blocking(move || resolve(&input, &agents)).await;
@@ -76,7 +74,7 @@ pub(super) async fn follow(
         note_problems(&problems, found);
         let version = shared.store.newest().borrow().number;
         if read_again {
-            summarize(&declarations, changes, version, serving && !agents);
+            summarize(&declarations, changes, version, serving && cluster);
         } else {
             tracing::debug!(changes, version, "agents told something new");
         }
@@ -132,7 +130,7 @@ fn note_problems(noted: &watch::Sender<Vec<Problem>>, found: Vec<Problem>) {
     noted.send_replace(found);
 }
 
-/// `often`: there may be hundreds of changes a second.
+/// `often`: it is said at each change, and there may be many.
 fn summarize(declarations: &Declarations, changes: usize, version: u64, often: bool) {
     if often {
         tracing::debug!(changes, version, "read");

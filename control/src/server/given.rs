@@ -30,7 +30,7 @@ impl Given {
     where
         I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        let shared = Shared::new(Agents::default(), grace, MAX_AGENTS);
+        let shared = Shared::new(Some(Agents::default()), grace, MAX_AGENTS);
         let (_, health) = tonic_health::server::health_reporter();
         let mut tasks = JoinSet::new();
         listen::Services::new(&shared, health).serve(incoming, None, &mut tasks);

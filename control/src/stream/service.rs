@@ -26,6 +26,8 @@ use crate::controller::Agents;
 pub(crate) struct Shared {
     pub(crate) store: Store,
     agents: Mutex<Agents>,
+    /// What agents tell of their nodes and pods counts.
+    heeds_agents: bool,
     /// Counts what the agents told that was new.
     pub(crate) agents_changed: watch::Sender<u64>,
     pub(crate) subscribers: Subscribers,
@@ -41,11 +43,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Nothing yet.
-    pub(crate) fn new(agents: Agents, grace: Duration, max_agents: usize) -> Arc<Self> {
+    /// Nothing yet but what the agents told before; none: what they tell counts for nothing, and is not waited for.
+    pub(crate) fn new(agents: Option<Agents>, grace: Duration, max_agents: usize) -> Arc<Self> {
+        let heeds_agents = agents.is_some();
+        let grace = if heeds_agents { grace } else { Duration::ZERO };
         Arc::new(Self {
             store: Store::new(),
-            agents: Mutex::new(agents),
+            agents: Mutex::new(agents.unwrap_or_default()),
+            heeds_agents,
             agents_changed: watch::Sender::new(0),
             subscribers: Subscribers::default(),
             serving: watch::Sender::default(),
@@ -58,6 +63,13 @@ impl Shared {
     /// The agent of that node serves a state.
     pub(crate) fn serves(&self, node: &str) {
         self.serving.send_if_modified(|nodes| !nodes.contains(node) && nodes.insert(node.to_owned()));
+    }
+
+    /// An agent tells something; `note` says whether it is new.
+    fn told(&self, note: impl FnOnce(&mut Agents) -> bool) {
+        if self.heeds_agents && note(&mut self.agents()) {
+            self.agents_changed.send_modify(|count| *count += 1);
+        }
     }
 
     /// What the agents told.

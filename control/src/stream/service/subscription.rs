@@ -93,9 +93,7 @@ async fn open(
     let name = node.name.clone();
     admit(own, &name)?;
     place.of(&name);
-    if shared.agents().hello(node) {
-        shared.agents_changed.send_modify(|count| *count += 1);
-    }
+    shared.told(|agents| agents.hello(node));
     tracing::info!(node = name, version = applied.map(|version| version.number), "agent connected");
     shared.subscribers.update(&name, |subscriber| {
         subscriber.streams += 1;
@@ -197,9 +195,7 @@ fn take(connected: &Connected, request: SubscribeRequest) -> Result<(), Status> 
         Some(Body::Report(report)) => {
             let pods =
                 parse_report(report).map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
-            if shared.agents().report(node, pods) {
-                shared.agents_changed.send_modify(|count| *count += 1);
-            }
+            shared.told(|agents| agents.report(node, pods));
         }
     }
     Ok(())
