@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::{Client, Resource};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -143,10 +143,7 @@ async fn refused(client: &Client, problem: &Problem) -> Result<(), kube::Error> 
     };
     let Some(found) = objects.get_opt(name).await? else { return Ok(()) };
     let at = namespace.unwrap_or("default");
-    let note = match &problem.field {
-        Some(field) => format!("{field} {}", problem.cause),
-        None => problem.cause.to_string(),
-    };
+    let note = problem.words();
     let event = Event {
         metadata: ObjectMeta {
             name: Some(event_name(name, &found.metadata, &note)),
@@ -193,17 +190,13 @@ fn object(text: &str) -> Option<(ApiResource, Option<&str>, &str)> {
     use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
     let (kind, name) = text.split_once(' ')?;
     let kind = match kind {
-        "Service" => kube_resource::<Service>(),
-        "EndpointSlice" => kube_resource::<EndpointSlice>(),
-        "Node" => kube_resource::<Node>(),
+        "Service" => ApiResource::erase::<Service>(&()),
+        "EndpointSlice" => ApiResource::erase::<EndpointSlice>(&()),
+        "Node" => ApiResource::erase::<Node>(&()),
         _ => return None,
     };
     match name.split_once('/') {
         Some((namespace, name)) => Some((kind, Some(namespace), name)),
         None => Some((kind, None, name)),
     }
-}
-
-fn kube_resource<K: Resource<DynamicType = ()>>() -> ApiResource {
-    ApiResource::erase::<K>(&())
 }

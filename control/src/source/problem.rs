@@ -19,6 +19,16 @@ pub struct Problem {
     pub cause: Cause,
 }
 
+impl Problem {
+    /// The field and what is wrong with it: what someone who looks at the object wants to know.
+    pub(crate) fn words(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{field} {}", self.cause),
+            None => self.cause.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
@@ -31,10 +41,7 @@ impl fmt::Display for Problem {
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }
-        match &self.field {
-            Some(field) => write!(f, "{field} {}", self.cause),
-            None => write!(f, "{}", self.cause),
-        }
+        f.write_str(&self.words())
     }
 }
 
