@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::model::{self, ObjectName};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -142,62 +142,104 @@ pub(super) async fn follow<K: Kind>(
     news: mpsc::Sender<News>,
 ) {
     let kind = ApiResource::erase::<K::Object>(&());
-    let api: Api<DynamicObject> = Api::all_with(connection.client.clone(), &kind);
-    let mut backoff = DefaultBackoff::default();
-    let mut streamed = true;
+    let api: Api<DynamicObject> = Api::all_with(connection.client, &kind);
+    let (server, backoff) = (connection.server, DefaultBackoff::default());
+    let mut listener = Listener { news, server, backoff, streamed: true };
     loop {
-        let mut events = pin!(watcher(api.clone(), config(streamed, &selector)));
+        let events = watcher(api.clone(), config(listener.streamed, &selector));
+        match listener.listen::<K>(events, &mut again).await {
+            End::Unheard => return,
+            End::Again => {}
+        }
+    }
+}
+
+/// Why events of a kind are not listened to any more.
+enum End {
+    /// Nobody hears the news.
+    Unheard,
+    /// All have to be listed anew.
+    Again,
+}
+
+struct Listener {
+    news: mpsc::Sender<News>,
+    server: Arc<str>,
+    backoff: DefaultBackoff,
+    /// The server is asked for lists as streams.
+    streamed: bool,
+}
+
+impl Listener {
+    async fn listen<K: Kind>(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<Event<DynamicObject>>>,
+        again: &mut watch::Receiver<()>,
+    ) -> End {
+        let mut events = pin!(events);
         let mut failing = false;
         again.mark_unchanged();
         loop {
             let event = tokio::select! {
                 Some(event) = events.next() => event,
-                Ok(()) = again.changed() => break,
+                Ok(()) = again.changed() => return End::Again,
                 () = tokio::time::sleep(WELL), if failing => {
                     failing = false;
-                    if news.send(K::news(Heard::Well)).await.is_err() {
-                        return;
+                    if self.tell(Heard::<K>::Well).await {
+                        continue;
                     }
-                    continue;
+                    return End::Unheard;
                 }
-                () = news.closed() => return,
+                () = self.news.closed() => return End::Unheard,
             };
-            let error = match event {
+            let told = match event {
+                Err(error) if self.streamed && streams_no_lists(&error) => {
+                    tracing::debug!(
+                        kind = K::NAME,
+                        "the API server streams no lists: they come page by page"
+                    );
+                    self.streamed = false;
+                    return End::Again;
+                }
+                Err(error) => {
+                    failing = true;
+                    let told = self.fail::<K>(&error).await;
+                    if told && is_lost(&error) {
+                        return End::Again;
+                    }
+                    told
+                }
                 Ok(event) => {
                     // A list begins before the server is asked.
                     if !matches!(event, Event::Init) {
                         failing = false;
-                        backoff.reset();
+                        self.backoff.reset();
                     }
-                    if news.send(K::news(heard(event, &connection.server))).await.is_err() {
-                        return;
-                    }
-                    continue;
+                    let heard = heard::<K>(event, &self.server);
+                    self.tell(heard).await
                 }
-                Err(error) => error,
             };
-            if streamed && streams_no_lists(&error) {
-                tracing::debug!(
-                    kind = K::NAME,
-                    "the API server streams no lists: they are read page by page"
-                );
-                streamed = false;
-                break;
-            }
-            failing = true;
-            if news.send(K::news(Heard::Failed(reason(&error)))).await.is_err() {
-                return;
-            }
-            let asked = status(&error).and_then(|status| status.details.as_ref());
-            let asked = Duration::from_secs(asked.map_or(0, |details| details.retry_after_seconds.into()));
-            tokio::select! {
-                () = tokio::time::sleep(backoff.next().unwrap_or(WELL).max(asked)) => {}
-                () = news.closed() => return,
-            }
-            if is_lost(&error) {
-                break;
+            if !told {
+                return End::Unheard;
             }
         }
+    }
+
+    /// Says what went wrong, and waits before the next attempt; whether somebody hears it.
+    async fn fail<K: Kind>(&mut self, error: &watcher::Error) -> bool {
+        let asked = status(error).and_then(|status| status.details.as_ref());
+        let asked = Duration::from_secs(asked.map_or(0, |details| details.retry_after_seconds.into()));
+        let wait = self.backoff.next().unwrap_or(WELL).max(asked);
+        self.tell(Heard::<K>::Failed(reason(error))).await
+            && tokio::select! {
+                () = tokio::time::sleep(wait) => true,
+                () = self.news.closed() => false,
+            }
+    }
+
+    /// Whether somebody hears it.
+    async fn tell<K: Kind>(&self, heard: Heard<K>) -> bool {
+        self.news.send(K::news(heard)).await.is_ok()
     }
 }
 
