@@ -111,8 +111,8 @@ struct Cluster {
     /// does not have it]
     #[arg(long, value_name = "NAME", env = "FAIRWAY_CONTROL_SERVICE_PROXY_NAME", requires = "kubernetes")]
     service_proxy_name: Option<String>,
-    /// More than half of the Services may go away at once. Without it, they are listed once more after 30 seconds
-    /// first, and served until then.
+    /// More than half of the Services, EndpointSlices or Nodes may go away at once. Without it, everything is listed
+    /// once more after 30 seconds first, and what is gone is served until then.
     #[arg(long, env = "FAIRWAY_CONTROL_ALLOW_MASS_DELETE", requires = "kubernetes")]
     allow_mass_delete: bool,
 }

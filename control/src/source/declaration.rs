@@ -146,3 +146,15 @@ pub(crate) struct Declarations {
     /// Every file was good at least once: nothing that agents serve can be missing (S104).
     pub(crate) complete: bool,
 }
+
+impl Declarations {
+    /// These, and of those before the Services, slices and Nodes that are gone.
+    pub(crate) fn keeping(self, before: &Self) -> Self {
+        Self {
+            services: self.services.union(before.services.clone()),
+            slices: self.slices.union(before.slices.clone()),
+            nodes: self.nodes.union(before.nodes.clone()),
+            ..self
+        }
+    }
+}

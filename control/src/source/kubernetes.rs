@@ -23,7 +23,7 @@ pub(crate) use connection::{Connection, connect};
 use super::declaration::Declarations;
 use super::watch::Newest;
 use cluster::{Cluster, News};
-use mass_delete::{MassDelete, Verdict};
+use mass_delete::MassDelete;
 use objects::{Nodes, Services, Slices, follow};
 
 /// How far the readers of the API server may be ahead.
@@ -41,7 +41,7 @@ pub struct Kubernetes {
     /// Only what has the label service.kubernetes.io/service-proxy-name with this value is served; none: only what
     /// does not have the label (S16).
     pub service_proxy_name: Option<String>,
-    /// Services may go away by more than half at once.
+    /// Services, EndpointSlices and Nodes may go away by more than half at once.
     pub allow_mass_delete: bool,
 }
 
@@ -81,8 +81,8 @@ async fn declare(
     mut guard: MassDelete,
     newest: watch::Sender<Option<Arc<Declarations>>>,
 ) {
-    let mut last = Declarations::default();
-    let mut lists = 0;
+    let mut unread = Declarations::default();
+    let mut lists = [0; 3];
     loop {
         let look = guard.look_at();
         tokio::select! {
@@ -91,7 +91,7 @@ async fn declare(
                 None => return,
             },
             () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
-                tracing::info!("the Services are listed once more");
+                tracing::info!("everything is listed once more");
                 lists = cluster.lists();
                 guard.looks();
                 again.send_replace(());
@@ -104,20 +104,15 @@ async fn declare(
         if !cluster.is_complete() {
             // Why it is not.
             let problems: Vec<_> = cluster.problems().collect();
-            if last.problems != problems {
-                last.problems = problems;
-                newest.send_replace(Some(Arc::new(last.clone())));
+            if unread.problems != problems {
+                unread.problems = problems;
+                newest.send_replace(Some(Arc::new(unread.clone())));
             }
             continue;
         }
-        let declarations = cluster.declarations();
-        last = match guard.judge(declarations.services.len(), cluster.lists() > lists, Instant::now()) {
-            Verdict::Publish => declarations,
-            Verdict::Hold(cause) => {
-                let problems = cluster.problems().chain([cluster.problem("Services", cause)]).collect();
-                Declarations { problems, ..last }
-            }
-        };
-        newest.send_replace(Some(Arc::new(last.clone())));
+        let listed = cluster.is_listed_since(lists);
+        let (mut declarations, loss) = guard.judge(cluster.declarations(), listed, Instant::now());
+        declarations.problems.extend(loss.map(|loss| cluster.problem(loss.kind, loss.cause)));
+        newest.send_replace(Some(Arc::new(declarations)));
     }
 }

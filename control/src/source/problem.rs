@@ -126,9 +126,9 @@ pub enum Cause {
         /// The server's words, or the system's.
         error: String,
     },
-    /// More than half of all Services are gone.
+    /// More than half of all objects of a kind are gone.
     #[error(
-        "went away by more than half, from {before} to {now}: all stay in force until a second look in {seconds} s \
+        "went away by more than half, from {before} to {now}: they stay in force until a second look in {seconds} s \
          (--allow-mass-delete does not wait)"
     )]
     MassDelete {

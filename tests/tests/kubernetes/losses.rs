@@ -9,6 +9,7 @@ use crate::world::{NODE, Settings, World, fill, node, service, slice};
 pub(crate) const TRIALS: &[Trial<()>] = &[
     ("most_services_deleted_at_once_stay_if_they_come_back", |()| Box::pin(put_back(Way::Deleted))),
     ("services_that_a_list_does_not_have_stay_if_they_come_back", |()| Box::pin(put_back(Way::Listed))),
+    ("all_else_is_followed_while_deleted_services_are_kept", |()| Box::pin(meanwhile())),
     ("most_services_deleted_at_once_go_after_a_second_look", |()| Box::pin(confirmed())),
     ("most_services_deleted_at_once_go_if_that_is_allowed", |()| Box::pin(allowed())),
     ("a_server_restored_from_a_backup_is_followed", |()| Box::pin(restored())),
@@ -36,7 +37,7 @@ async fn lost(way: Way) -> anyhow::Result<World> {
         world.api.compact();
         world.api.set_down(false)?;
     }
-    let told = || world.problems().iter().any(|problem| problem.contains("Services: "));
+    let told = || world.problems().iter().any(|problem| problem.contains("went away"));
     world.eventually("the loss is reported", told).await?;
     Ok(world)
 }
@@ -52,8 +53,7 @@ fn many(api: &ApiServer) -> anyhow::Result<()> {
 
 async fn put_back(way: Way) -> anyhow::Result<()> {
     let world = lost(way).await?;
-    let kept = world.view().cluster.services.len();
-    anyhow::ensure!(kept >= 10, "{kept} Services are left");
+    world.eventually("all stay", || world.view().cluster.services.len() == 20).await?;
     // At once: a part of them would be as good as a part that is deleted.
     world.api.set_down(true)?;
     many(&world.api)?;
@@ -61,11 +61,27 @@ async fn put_back(way: Way) -> anyhow::Result<()> {
     world.api.set_down(false)?;
     world.settled().await?;
     let removed = world.view().removed;
-    // Deleted one by one, half of them may be gone before it is seen that it goes on.
+    // Deleted one by one, half of them may be gone for a moment: before it is seen that it goes on.
     let gone = removed.iter().filter(|key| matches!(key, ResourceKey::Service(_))).count();
     let most = if let Way::Deleted = way { 10 } else { 0 };
     anyhow::ensure!(gone <= most, "{removed:?} was gone for a while");
     world.eventually("nothing is reported any more", || world.problems().is_empty()).await
+}
+
+async fn meanwhile() -> anyhow::Result<()> {
+    let world = lost(Way::Listed).await?;
+    world.api.put(slice("s18", &["10.244.1.99"]))?;
+    world.api.put(service("new", 100))?;
+    let changed = || {
+        let cluster = world.view().cluster;
+        let endpoints = cluster.slices.values().flat_map(|slice| &slice.endpoints);
+        let mut addresses = endpoints.map(|endpoint| endpoint.address);
+        addresses.any(|address| address.to_string() == "10.244.1.99") && cluster.services.len() == 21
+    };
+    world.eventually("what is changed or new is served, with all that is gone", changed).await?;
+    let slices = world.view().cluster.slices.len();
+    anyhow::ensure!(slices == 20, "{slices} slices, one of each Service but the new one");
+    world.settled().await
 }
 
 /// A second list says the same: it is meant.

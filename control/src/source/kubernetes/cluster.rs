@@ -45,12 +45,17 @@ impl Cluster {
 
     /// Each kind was listed once: nothing is missing.
     pub(super) fn is_complete(&self) -> bool {
-        self.services.lists > 0 && self.slices.lists > 0 && self.nodes.lists > 0
+        self.is_listed_since([0; 3])
     }
 
-    /// How often the Services were listed.
-    pub(super) fn lists(&self) -> u64 {
-        self.services.lists
+    /// How often each kind was listed.
+    pub(super) fn lists(&self) -> [u64; 3] {
+        [self.services.lists, self.slices.lists, self.nodes.lists]
+    }
+
+    /// Each kind was listed since.
+    pub(super) fn is_listed_since(&self, before: [u64; 3]) -> bool {
+        self.lists().into_iter().zip(before).all(|(now, before)| now > before)
     }
 
     pub(super) fn declarations(&self) -> Declarations {
@@ -138,6 +143,7 @@ impl<K: Kind> Listing<K> {
                 }
             }
             Heard::Gone(key) => {
+                // As above: a removal of nothing makes another map as well.
                 if self.known.contains_key(&key) {
                     self.known.remove(&key);
                 }

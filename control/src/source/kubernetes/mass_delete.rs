@@ -1,74 +1,117 @@
-//! Whether so many Services may go away at once: a source that was emptied by accident takes nobody's connections.
+//! Whether so much may go away at once: a source that was emptied by accident takes nobody's connections.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::source::declaration::Declarations;
 use crate::source::problem::Cause;
 
 /// What goes away within this time goes away at once.
 const WINDOW: Duration = Duration::from_secs(60);
+/// What went away so long before it was seen how much it is comes back: objects are deleted one by one.
+const LOOK_BACK: Duration = Duration::from_secs(10);
 /// When it is looked at again.
 const SECOND_LOOK: Duration = Duration::from_secs(30);
-/// So few Services may all go away.
+/// So few objects of a kind may all go away.
 const FEW: usize = 10;
+/// States are remembered at most so often.
+const REMEMBER: Duration = Duration::from_secs(1);
 
-/// What is to be done with the newest declarations.
+/// More than half of a kind is gone, and kept.
 #[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
-    /// They count.
-    Publish,
-    /// Those before stay in force.
-    Hold(Cause),
+pub(super) struct Loss {
+    pub(super) kind: &'static str,
+    pub(super) cause: Cause,
 }
 
-/// How many Services there were in the last minute.
+/// What there was in the last minute.
 #[derive(Debug)]
 pub(super) struct MassDelete {
     allowed: bool,
-    counts: VecDeque<(Instant, usize)>,
-    /// Since when more than half are missing, and whether they were asked for again.
+    /// States, and since when they counted: each until the next.
+    seen: VecDeque<(Instant, Declarations)>,
+    /// The newest state that counts.
+    newest: Declarations,
+    /// Since when what is gone is kept, and whether it was asked for again.
     held: Option<(Instant, bool)>,
 }
 
 impl MassDelete {
     /// `allowed`: all may go away at any time.
     pub(super) fn new(allowed: bool) -> Self {
-        Self { allowed, counts: VecDeque::new(), held: None }
+        Self { allowed, seen: VecDeque::new(), newest: Declarations::default(), held: None }
     }
 
-    /// When the Services have to be listed once more; none: not.
+    /// When everything has to be listed once more; none: not.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.held.filter(|(_, looked)| !looked).map(|(since, _)| since + SECOND_LOOK)
     }
 
-    /// They are being listed once more.
+    /// It is being listed once more.
     pub(super) fn looks(&mut self) {
         self.held = self.held.map(|(since, _)| (since, true));
     }
 
-    /// There are so many Services; `listed`: they were listed since [`MassDelete::looks`].
-    pub(super) fn judge(&mut self, services: usize, listed: bool, now: Instant) -> Verdict {
-        // The newest that counts is compared with, however long ago that was.
-        while self.counts.len() > 1 && self.counts.front().is_some_and(|(at, _)| *at + WINDOW < now) {
-            self.counts.pop_front();
-        }
-        let before = self.counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
-        let many = before >= FEW && services * 2 < before;
+    /// What counts of the newest declarations: these, or with them what is gone. `listed`: all were listed since
+    /// [`MassDelete::looks`].
+    pub(super) fn judge(
+        &mut self,
+        new: Declarations,
+        listed: bool,
+        now: Instant,
+    ) -> (Declarations, Option<Loss>) {
+        self.forget(now);
         let looked = listed && self.held.is_some_and(|(_, looked)| looked);
-        if self.allowed || !many || looked {
-            self.held = None;
-            if looked {
-                // What is gone for good is not compared with again.
-                self.counts.clear();
+        let loss = if self.allowed || looked { None } else { self.loss(&new) };
+        let counts = match loss {
+            None => {
+                if looked {
+                    // What is gone for good is not compared with again.
+                    self.seen.clear();
+                }
+                self.held = None;
+                self.remember(&new, now);
+                new
             }
-            if self.counts.back().is_none_or(|(_, count)| *count != services) {
-                self.counts.push_back((now, services));
+            Some(_) if self.held.is_some() => new.keeping(&self.newest),
+            Some(_) => {
+                self.held = Some((now, false));
+                let recent = self.seen.iter().skip(1).position(|(from, _)| *from + LOOK_BACK >= now);
+                let before = recent.or(self.seen.len().checked_sub(1)).and_then(|index| self.seen.get(index));
+                let kept = new.keeping(&self.newest);
+                before.map_or(kept.clone(), |(_, before)| kept.keeping(before))
             }
-            return Verdict::Publish;
-        }
-        self.held.get_or_insert((now, false));
-        Verdict::Hold(Cause::MassDelete { before, now: services, seconds: SECOND_LOOK.as_secs() })
+        };
+        self.newest = counts.clone();
+        (counts, loss)
     }
+
+    fn loss(&self, new: &Declarations) -> Option<Loss> {
+        let seen = || self.seen.iter().map(|(_, state)| state).chain([&self.newest]);
+        sizes(new).into_iter().enumerate().find_map(|(index, (kind, now))| {
+            let before = seen().map(|state| sizes(state)[index].1).max().unwrap_or_default();
+            let seconds = SECOND_LOOK.as_secs();
+            let cause = Cause::MassDelete { before, now, seconds };
+            (before >= FEW && now * 2 < before).then_some(Loss { kind, cause })
+        })
+    }
+
+    fn remember(&mut self, state: &Declarations, now: Instant) {
+        if self.seen.back().is_none_or(|(from, _)| *from + REMEMBER <= now) {
+            self.seen.push_back((now, state.clone()));
+        }
+    }
+
+    /// Forgets what counted for the last time long ago.
+    fn forget(&mut self, now: Instant) {
+        while self.seen.get(1).is_some_and(|(from, _)| *from + WINDOW < now) {
+            self.seen.pop_front();
+        }
+    }
+}
+
+fn sizes(state: &Declarations) -> [(&'static str, usize); 3] {
+    [("Services", state.services.len()), ("EndpointSlices", state.slices.len()), ("Nodes", state.nodes.len())]
 }

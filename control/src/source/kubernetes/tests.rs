@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::mass_delete::{MassDelete, Verdict};
+use super::mass_delete::MassDelete;
 use super::objects::{Heard, Kind, Nodes, Services, Slices, parse};
+use crate::source::declaration::Declarations;
 use crate::source::problem::Cause;
+use fairway_proto::model::ObjectName;
 
 fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
@@ -134,34 +136,65 @@ fn services_have_no_selector_since_the_cluster_has_a_controller() {
     assert!(declarations.complete);
 }
 
-fn hold(before: usize, now: usize) -> Verdict {
-    Verdict::Hold(Cause::MassDelete { before, now, seconds: 30 })
+/// So many Services, with a slice each.
+fn declared(count: usize) -> Declarations {
+    let all = complete().declarations();
+    let service = all.services.values().next().expect("one");
+    let name = |number: usize| ObjectName::new("shop", format!("s{number:03}"));
+    let services = (0..count).map(|number| (name(number), Arc::clone(service))).collect();
+    Declarations { services, ..all }
+}
+
+/// How many Services count, and of how many gone ones it is told.
+fn judged(
+    guard: &mut MassDelete,
+    count: usize,
+    listed: bool,
+    now: Instant,
+) -> (usize, Option<(usize, usize)>) {
+    let (state, loss) = guard.judge(declared(count), listed, now);
+    let told = loss.map(|loss| match loss.cause {
+        Cause::MassDelete { before, now, seconds: 30 } => (before, now),
+        other => panic!("{other}"),
+    });
+    (state.services.len(), told)
 }
 
 #[test]
 fn more_than_half_of_the_services_go_away_at_a_second_look() {
     let mut guard = MassDelete::new(false);
     let start = Instant::now();
-    assert_eq!(guard.judge(100, true, start), Verdict::Publish);
-    assert_eq!(guard.judge(50, true, start), Verdict::Publish);
-    // Some at a time is no better.
-    assert_eq!(guard.judge(49, true, start), hold(100, 49));
-    assert_eq!(guard.look_at(), Some(start + Duration::from_secs(30)));
-    assert_eq!(guard.judge(0, true, start + Duration::from_secs(29)), hold(100, 0));
+    let at = |seconds| start + Duration::from_secs(seconds);
+    assert_eq!(judged(&mut guard, 100, true, at(0)), (100, None));
+    assert_eq!(judged(&mut guard, 50, true, at(1)), (50, None));
+    // Some at a time is no better, and those before come back.
+    assert_eq!(judged(&mut guard, 49, true, at(2)), (100, Some((100, 49))));
+    assert_eq!(guard.look_at(), Some(at(32)));
+    assert_eq!(judged(&mut guard, 0, true, at(31)), (100, Some((100, 0))));
     guard.looks();
     assert_eq!(guard.look_at(), None);
-    assert_eq!(guard.judge(0, false, start + Duration::from_secs(31)), hold(100, 0));
-    assert_eq!(guard.judge(0, true, start + Duration::from_secs(32)), Verdict::Publish);
-    assert_eq!(guard.judge(1, true, start + Duration::from_secs(33)), Verdict::Publish);
+    assert_eq!(judged(&mut guard, 0, false, at(33)), (100, Some((100, 0))));
+    assert_eq!(judged(&mut guard, 0, true, at(34)), (0, None));
+    assert_eq!(judged(&mut guard, 1, true, at(35)), (1, None));
+}
+
+#[test]
+fn what_went_away_long_before_the_loss_stays_away() {
+    let mut guard = MassDelete::new(false);
+    let start = Instant::now();
+    assert_eq!(judged(&mut guard, 100, true, start), (100, None));
+    assert_eq!(judged(&mut guard, 90, true, start + Duration::from_secs(20)), (90, None));
+    assert_eq!(judged(&mut guard, 80, true, start + Duration::from_secs(35)), (80, None));
+    assert_eq!(judged(&mut guard, 10, true, start + Duration::from_secs(40)), (90, Some((100, 10))));
 }
 
 #[test]
 fn services_that_come_back_before_the_second_look_were_never_gone() {
     let mut guard = MassDelete::new(false);
     let start = Instant::now();
-    assert_eq!(guard.judge(100, true, start), Verdict::Publish);
-    assert_eq!(guard.judge(0, true, start + Duration::from_secs(3600)), hold(100, 0));
-    assert_eq!(guard.judge(100, true, start + Duration::from_secs(3601)), Verdict::Publish);
+    assert_eq!(judged(&mut guard, 100, true, start), (100, None));
+    assert_eq!(judged(&mut guard, 0, true, start + Duration::from_secs(3600)), (100, Some((100, 0))));
+    assert_eq!(judged(&mut guard, 100, true, start + Duration::from_secs(3601)), (100, None));
     assert_eq!(guard.look_at(), None);
 }
 
@@ -169,15 +202,53 @@ fn services_that_come_back_before_the_second_look_were_never_gone() {
 fn few_services_go_away_at_once_and_so_do_many_where_that_is_allowed() {
     let start = Instant::now();
     let mut guard = MassDelete::new(false);
-    assert_eq!(guard.judge(9, true, start), Verdict::Publish);
-    assert_eq!(guard.judge(0, true, start), Verdict::Publish);
+    assert_eq!(judged(&mut guard, 9, true, start), (9, None));
+    assert_eq!(judged(&mut guard, 0, true, start), (0, None));
     let mut guard = MassDelete::new(true);
-    assert_eq!(guard.judge(1000, true, start), Verdict::Publish);
-    assert_eq!(guard.judge(0, true, start), Verdict::Publish);
+    assert_eq!(judged(&mut guard, 1000, true, start), (1000, None));
+    assert_eq!(judged(&mut guard, 0, true, start), (0, None));
     // Slowly, all may go.
     let mut guard = MassDelete::new(false);
     for (round, services) in [100, 60, 40, 25, 15, 8, 0].into_iter().enumerate() {
         let now = start + Duration::from_secs(61) * round as u32;
-        assert_eq!(guard.judge(services, true, now), Verdict::Publish, "{services}");
+        assert_eq!(judged(&mut guard, services, true, now), (services, None));
+    }
+    // What counted until a moment ago is compared with, however long it did.
+    let mut guard = MassDelete::new(false);
+    assert_eq!(judged(&mut guard, 100, true, start), (100, None));
+    assert_eq!(judged(&mut guard, 60, true, start + Duration::from_secs(90)), (60, None));
+    assert_eq!(judged(&mut guard, 40, true, start + Duration::from_secs(95)), (100, Some((100, 40))));
+}
+
+#[test]
+fn what_is_kept_is_kept_with_its_endpoints_and_all_else_counts() {
+    let slice = |name: &str, service: &str, address: &str| {
+        json!({
+            "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [{"addresses": [address]}],
+        })
+    };
+    let mut cluster = complete();
+    let numbers = 0..12;
+    let all = |address: &str| -> Vec<Value> {
+        numbers.clone().map(|number| slice(&format!("s{number:02}"), "web", address)).collect()
+    };
+    tell(&mut cluster, listed::<Slices>(all("10.0.0.1")));
+    let mut guard = MassDelete::new(false);
+    let start = Instant::now();
+    assert_eq!(guard.judge(cluster.declarations(), true, start).1, None);
+    // Whichever kind is listed first.
+    tell(&mut cluster, listed::<Slices>(all("10.0.0.9").into_iter().take(3)));
+    let (kept, loss) = guard.judge(cluster.declarations(), true, start + Duration::from_secs(1));
+    assert_eq!(loss.map(|loss| loss.kind), Some("EndpointSlices"));
+    tell(&mut cluster, listed::<Services>([service("shop", 82), service("new", 83)]));
+    let (also, _) = guard.judge(cluster.declarations(), true, start + Duration::from_secs(2));
+    let ports: Vec<_> =
+        also.services.iter().map(|(name, it)| (name.to_string(), it.value.model.ports[0].port)).collect();
+    assert_eq!(ports, [("shop/new".into(), 83), ("shop/shop".into(), 82), ("shop/web".into(), 80)]);
+    for state in [kept, also] {
+        let addresses = state.slices.values().map(|it| it.value.model.endpoints[0].address.to_string());
+        let changed = addresses.map(|address| address == "10.0.0.9").collect::<Vec<_>>();
+        assert_eq!(changed, numbers.clone().map(|number| number < 3).collect::<Vec<_>>());
     }
 }
