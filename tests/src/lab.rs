@@ -11,6 +11,7 @@ mod netns;
 mod offload;
 mod plan;
 mod protocol;
+mod server_pod;
 mod state;
 mod wire;
 
@@ -23,5 +24,6 @@ pub use manifests::{ManifestError, Manifests, Object};
 pub use netns::Netns;
 pub use plan::{Families, Plan, Runtime, SocketLb};
 pub use protocol::{Answer, PodState, ProcessState, Request, Status};
+pub use server_pod::{SERVER_PORT, SERVER_PROBE, server_pod, server_pod_with};
 pub use state::{Owner, State, labs};
 pub use wire::WireError;

@@ -7,8 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use super::{Answer, Manifests, Place, PodState, Request, State, Status, command, down};
+use anyhow::Context;
+
+use super::{Answer, Manifests, Place, PodState, Request, State, Status, command, down, up};
+use crate::eventually_within;
 use crate::traffic::http_status;
+
+/// How long pods may take: all agents load their programs at once, and the kernel checks each.
+const PODS_READY: Duration = Duration::from_secs(90);
 
 /// A lab that is up.
 #[derive(Clone, Debug)]
@@ -112,6 +118,24 @@ impl Lab {
         })
     }
 
+    /// Waits until there are so many pods and all of them are ready.
+    ///
+    /// # Errors
+    /// It takes too long: which pods are not ready, what stands in their way, and where the logs are.
+    pub async fn pods_ready(&self, count: usize) -> anyhow::Result<()> {
+        let look = || async {
+            let pods = self.status().map(|status| status.pods).unwrap_or_default();
+            let waiting =
+                pods.iter().filter(|pod| !pod.ready).map(|pod| (pod.name.clone(), pod.message.clone()));
+            (pods.len(), waiting.collect::<Vec<_>>())
+        };
+        let what = format!("{count} pods are there and none waits");
+        let ready =
+            eventually_within(PODS_READY, &what, look, |(all, waiting)| *all == count && waiting.is_empty());
+        let logs = self.state.directory().join("logs");
+        ready.await.with_context(|| format!("logs: {}", logs.display())).map(drop)
+    }
+
     /// Where programs run in a node, `client`, or a pod by `NAMESPACE/NAME`.
     ///
     /// # Errors
@@ -159,6 +183,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// Brings up a lab, and takes it down in the end.
+    ///
+    /// # Errors
+    /// As [`up`].
+    pub async fn up(state: State) -> anyhow::Result<Self> {
+        Ok(Self::new(tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??))
+    }
+
     /// Takes the lab down in the end.
     #[must_use]
     pub fn new(lab: Lab) -> Self {

@@ -75,6 +75,14 @@ impl State {
         Self { id, source, plan, socket_lb, runtime, settings, kubeconfig: None, keeper: None, owner: None }
     }
 
+    /// As [`State::new`], for a lab that ends with this process and has no manifests yet; its id is `NAME-PID`.
+    #[must_use]
+    pub fn of_this_process(name: &str, nodes: u8, families: Families, socket_lb: SocketLb) -> Self {
+        let pid = std::process::id();
+        let state = Self::new(&format!("{name}-{pid}"), Path::new(""), nodes, families, socket_lb);
+        Self { owner: Owner::of(pid), ..state }
+    }
+
     /// Reads the state of the lab `id`.
     ///
     /// # Errors

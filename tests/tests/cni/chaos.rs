@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fairway_tests::eventually_within;
-use fairway_tests::lab::{Families, Netns, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{Families, Netns, Running, SocketLb, State};
 use fairway_tests::runtime::plugin::{Call, addresses, call};
 use futures::future::join_all;
 use rand::rngs::StdRng;
@@ -107,11 +106,7 @@ pub(crate) async fn any_sequence(choice: &Choice) -> anyhow::Result<()> {
 
 impl Chaos {
     async fn begin(seed: u64) -> anyhow::Result<Self> {
-        let id = format!("chaos-{}", std::process::id());
-        let mut state = State::new(&id, Path::new(""), 1, Families::Dual, SocketLb::All);
-        state.owner = Owner::of(std::process::id());
-        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
-        let lab = Running::new(lab);
+        let lab = Running::up(State::of_this_process("chaos", 1, Families::Dual, SocketLb::All)).await?;
         agent_ready(&lab, NODE).await?;
         let random = StdRng::seed_from_u64(seed);
         Ok(Self { lab, random, pods: BTreeMap::new(), owed: Vec::new(), count: 0, running: true })

@@ -1,10 +1,9 @@
 //! The lab of the suite: one Service, an endpoint on each node.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use anyhow::Context;
-use fairway_tests::lab::{Families, Lab, Owner, Running, Runtime, SocketLb, State, up};
+use fairway_tests::lab::{Families, Lab, Running, Runtime, SocketLb, State, server_pod};
 use fairway_tests::runtime::{Containerd, Cri};
 use fairway_tests::{eventually, eventually_within};
 
@@ -48,30 +47,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn up(choice: Choice) -> anyhow::Result<Self> {
-        let id = format!("cni-{}", std::process::id());
-        let mut state = State::new(&id, Path::new(""), 2, Families::Dual, SocketLb::All);
+        let mut state = State::of_this_process("cni", 2, Families::Dual, SocketLb::All);
         state.runtime = Runtime::Containerd;
-        state.owner = Owner::of(std::process::id());
-        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
-        let lab = Running::new(lab);
-        let pods = NODES.map(|node| server(&format!("web-{node}"), node));
+        let lab = Running::up(state).await?;
+        let pods = NODES.map(|node| server_pod(&format!("web-{node}"), node, "app: web"));
         lab.manifests().apply_text(&(MANIFESTS.to_owned() + &pods.concat()))?;
-        let world = Self { lab, choice };
-        world.wait_ready().await?;
-        Ok(world)
-    }
-
-    async fn wait_ready(&self) -> anyhow::Result<()> {
-        let waiting = || async {
-            let pods = self.lab.status().map(|status| status.pods).unwrap_or_default();
-            let ready = pods.iter().filter(|pod| pod.ready).count();
-            (ready, pods.iter().filter_map(|pod| pod.message.clone()).collect::<Vec<_>>())
-        };
-        let limit = std::time::Duration::from_secs(60);
-        let logs = self.lab.state.directory().join("logs");
-        let ready = eventually_within(limit, "pods are ready", waiting, |(ready, _)| *ready == NODES.len());
-        ready.await.with_context(|| format!("logs: {}", logs.display()))?;
-        Ok(())
+        lab.pods_ready(NODES.len()).await?;
+        Ok(Self { lab, choice })
     }
 
     /// The node's container runtime.
@@ -115,21 +97,4 @@ pub(crate) async fn runtime_ready(world: &World, node: &str) -> anyhow::Result<(
     };
     eventually("the container runtime is ready", ready, Result::is_ok).await?.ok();
     Ok(())
-}
-
-fn server(name: &str, node: &str) -> String {
-    format!(
-        r#"---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: web}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: server
-      command: [fairway-lab, serve, --tcp, "8080", --udp, "8080", --linger, "0"]
-      readinessProbe: {{tcpSocket: {{port: 8080}}}}
-"#
-    )
 }

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fairway_tests::eventually_within;
-use fairway_tests::lab::{Families, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{Families, Running, SocketLb, State, server_pod};
 use fairway_tests::traffic::{Kind, Load, Query, Runner, RunningLoad};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,21 +33,7 @@ pub(crate) struct World {
 
 fn pod(name: &str, node: &str) -> String {
     let app = name.split('-').next().unwrap_or(name);
-    format!(
-        r#"---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: {app}, name: {name}}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: server
-      image: fairway-lab
-      command: [fairway-lab, serve, --name, {name}, --tcp, "8080"]
-      readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
-"#
-    )
+    server_pod(name, node, &format!("app: {app}, name: {name}"))
 }
 
 /// A Service for the pods with a label, at 10.96.1.NUMBER and at a port of every node.
@@ -72,18 +57,10 @@ spec:
 
 impl World {
     pub(crate) async fn up() -> anyhow::Result<Self> {
-        let id = format!("faults-{}", std::process::id());
-        let mut state = State::new(&id, Path::new(""), 2, Families::Ipv4, SocketLb::All);
-        state.owner = Owner::of(std::process::id());
-        let lab = Running::new(tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??);
+        let lab = Running::up(State::of_this_process("faults", 2, Families::Ipv4, SocketLb::All)).await?;
         let pods: String = PODS.iter().map(|(name, node)| pod(name, node)).collect();
         lab.manifests().apply_text(&(pods + &service("web", 80, "app: web")))?;
-        let not_ready = async || {
-            let pods = lab.status().map(|status| status.pods).unwrap_or_default();
-            (pods.len(), pods.iter().filter(|pod| !pod.ready).map(|pod| pod.name.clone()).collect::<Vec<_>>())
-        };
-        let all = |(count, waiting): &(usize, Vec<String>)| *count == PODS.len() && waiting.is_empty();
-        eventually_within(PATIENCE, "all pods are ready", not_ready, all).await?;
+        lab.pods_ready(PODS.len()).await?;
         let pod = Runner::start(&lab.place("default/client-1")?)?;
         let outside = Runner::start(&lab.place("client")?)?;
         let world = Self { lab, pod, outside };

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fairway_tests::apiserver::{ApiServer, Kind as ObjectKind, Options, Verb};
 use fairway_tests::eventually_within;
-use fairway_tests::lab::{Families, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{Families, Running, SocketLb, State, server_pod};
 use fairway_tests::traffic::{Kind, Load, Query, Runner};
 use fairway_tests::trial::Trial;
 use futures::FutureExt;
@@ -35,24 +34,6 @@ pub(crate) struct World {
     clients: BTreeMap<&'static str, Runner>,
 }
 
-fn pod(name: &str, node: &str) -> String {
-    format!(
-        r#"---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: web}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: server
-      image: fairway-lab
-      command: [fairway-lab, serve, --name, {name}, --tcp, "8080"]
-      readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
-"#
-    )
-}
-
 fn service() -> String {
     format!(
         r#"---
@@ -74,18 +55,10 @@ spec:
 
 impl World {
     pub(crate) async fn up() -> anyhow::Result<Self> {
-        let id = format!("k8s-{}", std::process::id());
-        let mut state = State::new(&id, Path::new(""), 2, Families::Ipv4, SocketLb::All);
-        state.owner = Owner::of(std::process::id());
-        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
-        let lab = Running::new(lab);
-        let pods: String = PODS.iter().map(|(name, node)| pod(name, node)).collect();
+        let lab = Running::up(State::of_this_process("k8s", 2, Families::Ipv4, SocketLb::All)).await?;
+        let pods: String = PODS.iter().map(|(name, node)| server_pod(name, node, "app: web")).collect();
         lab.manifests().apply_text(&pods)?;
-        let ready = || async {
-            let pods = lab.status().map(|status| status.pods).unwrap_or_default();
-            pods.iter().filter(|pod| pod.ready).count()
-        };
-        eventually_within(PATIENCE, "all pods are ready", ready, |count| *count == PODS.len()).await?;
+        lab.pods_ready(PODS.len()).await?;
         let server = start_server(&lab).await?;
         let places = [("client-pod", "default/client-pod"), ("node1", "node1"), ("client", "client")];
         let clients = places.map(|(name, place)| Ok((name, Runner::start(&lab.place(place)?)?)));

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fairway_tests::eventually;
-use fairway_tests::lab::Netns;
+use fairway_tests::lab::{Netns, server_pod};
 use futures::FutureExt;
 
 use super::own::Own;
-use super::services::TCP_PROBE;
 use super::trial::Trial;
 use super::world::World;
 
@@ -46,7 +45,7 @@ struct Flow {
 }
 
 fn pod(name: &str, limit: &str) -> String {
-    let pod = super::services::pod(name, name, "node1", "", TCP_PROBE);
+    let pod = server_pod(name, "node1", &format!("app: {name}"));
     let ports =
         ["TCP", "UDP"].map(|it| format!("{{hostPort: 18090, containerPort: {PORT}, protocol: {it}}}"));
     let pod = pod.replace("metadata: {", &format!("metadata: {{annotations: {{{limit}}}, "));

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use fairway_tests::eventually;
+use fairway_tests::lab::server_pod;
 use fairway_tests::traffic::{Kind, Load, LoadReport, Query, RunningLoad};
 use futures::FutureExt;
 
 use super::outage::wait_agent;
 use super::own::{Own, becomes, frontend, latest, one_socket};
-use super::services::{Addresses, PAIR, TCP_PROBE, pod};
+use super::services::{Addresses, PAIR};
 use super::trial::Trial;
 use super::world::{Position, World};
 
@@ -66,7 +67,7 @@ fn service(selector: &str) -> String {
 }
 
 fn backend(name: &str) -> String {
-    pod(name, "cycle", "node1", "", TCP_PROBE)
+    server_pod(name, "node1", "app: cycle")
 }
 
 async fn pod_cycles(world: &World) -> anyhow::Result<()> {

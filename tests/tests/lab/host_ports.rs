@@ -4,13 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::ensure;
 use fairway_tests::eventually;
-use fairway_tests::lab::SocketLb;
+use fairway_tests::lab::{SocketLb, server_pod};
 use fairway_tests::traffic::{Kind, Query, Runner, RunningLoad};
 use futures::FutureExt;
 
 use super::outage::wait_agent;
 use super::own::{Own, becomes, latest, one_socket};
-use super::services::TCP_PROBE;
 use super::trial::Trial;
 use super::world::{Position, World};
 
@@ -29,7 +28,7 @@ pub(crate) const TRIALS: &[Trial] = &[
 
 /// A pod of node1 that answers on port 8080 with its name; `ports` are those of its container.
 fn pod(name: &str, ports: &str) -> String {
-    let pod = super::services::pod(name, name, "node1", "", TCP_PROBE);
+    let pod = server_pod(name, "node1", &format!("app: {name}"));
     format!("{pod}      ports: [{ports}]\n")
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use fairway_tests::eventually;
+use fairway_tests::lab::{server_pod, server_pod_with};
 use fairway_tests::traffic::{Kind, Load, Query, Runner};
 use futures::FutureExt;
 
 use super::own::{Own, becomes, frontend, name};
-use super::services::{Addresses, LOCAL_POD, REMOTE_POD, TCP_PROBE, pod};
+use super::services::{Addresses, LOCAL_POD, REMOTE_POD};
 use super::trial::Trial;
 use super::world::{Position, World};
 
@@ -48,7 +49,7 @@ async fn not_ready(world: &World) -> anyhow::Result<()> {
     let probe = format!("exec: {{command: [test, -e, {}]}}", ready.display());
     let published =
         ONE.manifest("one", "publishNotReadyAddresses: true\n  selector: {app: not-ready}", 8080, false);
-    own.apply(&(published + &pod(app, app, "node1", "", &probe)))?;
+    own.apply(&(published + &server_pod_with(app, "node1", "app: not-ready", "", &probe)))?;
     let clients = [Position::PodSameNode, Position::PodOtherNode, Position::NodeProcess, Position::External];
     for from in clients {
         becomes(world, from, frontend(world, from, ONE, false), app).await?;
@@ -81,7 +82,7 @@ async fn rolling_update(world: &World) -> anyhow::Result<()> {
         let mut own = Own::new(world);
         let spec = format!("externalTrafficPolicy: {policy}\n  selector: {{app: roll}}");
         own.apply(&ONE.manifest("one", &spec, 8080, false))?;
-        own.apply(&pod("roll-0", "roll", "node1", "", TCP_PROBE))?;
+        own.apply(&server_pod("roll-0", "node1", "app: roll"))?;
         let clients = [Position::PodSameNode, Position::NodeProcess, Position::External];
         let mut loads = Vec::new();
         for from in clients {
@@ -93,7 +94,7 @@ async fn rolling_update(world: &World) -> anyhow::Result<()> {
         }
         for number in 1..=3 {
             let (old, new) = (format!("roll-{}", number - 1), format!("roll-{number}"));
-            own.apply(&pod(&new, "roll", "node1", "", TCP_PROBE))?;
+            own.apply(&server_pod(&new, "node1", "app: roll"))?;
             let to = frontend(world, Position::External, ONE, false);
             becomes(world, Position::External, to, &new).await?;
             own.remove("Pod", &old)?;
@@ -112,7 +113,7 @@ async fn rolling_update(world: &World) -> anyhow::Result<()> {
 
 async fn terminating(world: &World) -> anyhow::Result<()> {
     let mut own = Own::new(world);
-    let ender = pod("ender", "ender", "node1", "", TCP_PROBE)
+    let ender = server_pod("ender", "node1", "app: ender")
         .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 8")
         .replace("--tcp", "--linger, \"6000\", --tcp");
     own.apply(&ender)?;

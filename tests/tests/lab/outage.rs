@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fairway_tests::lab::{Families, Lab, Owner, SocketLb, State, clean_stale, labs, up};
+use fairway_tests::lab::{Families, Lab, Running, SocketLb, State, clean_stale, labs};
 use fairway_tests::traffic::{Kind, Load, Query};
 use fairway_tests::{eventually, eventually_within};
 use futures::FutureExt;
@@ -174,16 +174,14 @@ async fn second_agent(world: &World) -> anyhow::Result<()> {
 }
 
 async fn stale_lab() -> anyhow::Result<()> {
-    let id = format!("suite-dead-{}", std::process::id());
-    let mut state = State::new(&id, std::path::Path::new(""), 1, Families::Ipv4, SocketLb::Off);
-    state.owner = Owner::of(std::process::id());
-    let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
+    let lab = Running::up(State::of_this_process("suite-dead", 1, Families::Ipv4, SocketLb::Off)).await?;
+    let id = &lab.state.id;
     let keeper = lab.state.keeper.context("no keeper")?;
     kill(Pid::from_raw(keeper.pid.try_into()?), Signal::SIGKILL)?;
     eventually("the keeper ends", || async { keeper.alive() }, |alive| !alive).await?;
-    let problems: Vec<_> = clean_stale().into_iter().filter(|(other, _)| *other == id).collect();
+    let problems: Vec<_> = clean_stale().into_iter().filter(|(other, _)| other == id).collect();
     ensure!(problems.is_empty(), "{problems:?}");
-    ensure!(labs().iter().all(|other| other.id != id), "the state is still there");
+    ensure!(labs().iter().all(|other| other.id != *id), "the state is still there");
     let left = fs::read_dir("/run/netns")?
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&lab.state.prefix()));

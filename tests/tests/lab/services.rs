@@ -139,25 +139,3 @@ status:
         )
     }
 }
-
-/// A pod that answers on port 8080 with its name.
-pub(crate) fn pod(name: &str, app: &str, node: &str, spec: &str, probe: &str) -> String {
-    format!(
-        r#"---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: {app}}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  {spec}
-  containers:
-    - name: server
-      image: fairway-lab
-      command: [fairway-lab, serve, --name, {name}, --tcp, "8080", --udp, "8080"]
-      readinessProbe: {{{probe}, periodSeconds: 1, failureThreshold: 1}}
-"#
-    )
-}
-
-pub(crate) const TCP_PROBE: &str = "tcpSocket: {port: 8080}";

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fairway_tests::eventually;
-use fairway_tests::lab::{Families, Lab, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{
+    Families, Lab, Running, SERVER_PROBE, SocketLb, State, server_pod, server_pod_with,
+};
 use fairway_tests::traffic::{Kind, Query, Runner, http_text};
 
-use super::services::{self, TCP_PROBE, pod};
+use super::services;
 
 /// Where a client is. Everything is seen from node1: "same" and "local" mean on it, "other" and "remote" on node2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,17 +103,16 @@ impl World {
         routing: Option<&str>,
         services: fn(&Lab) -> String,
     ) -> anyhow::Result<Self> {
-        let id = format!("{name}-{}-{}", socket_lb.flag(), std::process::id());
-        let mut state = State::new(&id, Path::new(""), 2, Families::Dual, socket_lb);
-        state.owner = Owner::of(std::process::id());
+        let name = format!("{name}-{}", socket_lb.flag());
+        let mut state = State::of_this_process(&name, 2, Families::Dual, socket_lb);
         state.settings.extend(routing.map(|routing| ("routing".into(), routing.into())));
-        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
-        let lab = Running::new(lab);
-        lab.manifests().apply_text(&(pods(&lab) + &services(&lab)))?;
+        let lab = Running::up(state).await?;
+        let pods = pods(&lab);
+        lab.manifests().apply_text(&(pods.concat() + &services(&lab)))?;
         for file in ["pair-1", "pair-2"] {
             fs::write(ready_file(&lab, file), "")?;
         }
-        wait_ready(&lab).await?;
+        lab.pods_ready(pods.len()).await?;
         let server = lab
             .command("client", "fairway-lab")?
             .args(["serve", "--name", "client-outside", "--tcp", "8080", "--udp", "8080"])
@@ -226,19 +226,21 @@ fn ready_file(lab: &Lab, pod: &str) -> std::path::PathBuf {
     lab.state.directory().join(format!("{pod}.ready"))
 }
 
-fn pods(lab: &Lab) -> String {
-    let host = "hostNetwork: true";
-    let pods = [
-        pod("local-pod", "local-pod", "node1", "", TCP_PROBE),
-        pod("remote-pod", "remote-pod", "node2", "", TCP_PROBE),
-        pod("host-network", "host-network", "node1", host, TCP_PROBE),
-        pod("host-network-remote", "host-network-remote", "node2", host, TCP_PROBE),
-        pod("client-1", "client-1", "node1", "", TCP_PROBE),
-        pod("client-2", "client-2", "node2", "", TCP_PROBE),
+fn pods(lab: &Lab) -> [String; 8] {
+    let pod = |name: &str, node: &str| server_pod(name, node, &format!("app: {name}"));
+    let on_host = |name: &str, node: &str| {
+        server_pod_with(name, node, &format!("app: {name}"), "hostNetwork: true", SERVER_PROBE)
+    };
+    [
+        pod("local-pod", "node1"),
+        pod("remote-pod", "node2"),
+        on_host("host-network", "node1"),
+        on_host("host-network-remote", "node2"),
+        pod("client-1", "node1"),
+        pod("client-2", "node2"),
         pair(lab, 1, "pair"),
         pair(lab, 2, "pair"),
-    ];
-    pods.concat()
+    ]
 }
 
 fn services_of_the_lab(lab: &Lab) -> String {
@@ -255,21 +257,5 @@ fn services_of_the_lab(lab: &Lab) -> String {
 pub(crate) fn pair(lab: &Lab, number: u8, app: &str) -> String {
     let name = format!("pair-{number}");
     let probe = format!("exec: {{command: [test, -e, {}]}}", ready_file(lab, &name).display());
-    pod(&name, app, &format!("node{number}"), "", &probe)
-}
-
-async fn wait_ready(lab: &Lab) -> anyhow::Result<()> {
-    let not_ready = || async {
-        let pods = lab.status().map(|status| status.pods).unwrap_or_default();
-        let waiting = pods.iter().filter(|pod| !pod.ready).map(|pod| (pod.name.clone(), pod.message.clone()));
-        (pods.len(), waiting.collect::<Vec<_>>())
-    };
-    // Four agents load their programs at once, and the kernel checks each.
-    let limit = Duration::from_secs(90);
-    let logs = lab.state.directory().join("logs");
-    let done = fairway_tests::eventually_within(limit, "pods not ready", not_ready, |(all, waiting)| {
-        *all == 8 && waiting.is_empty()
-    });
-    done.await.with_context(|| format!("logs: {}", logs.display()))?;
-    Ok(())
+    server_pod_with(&name, &format!("node{number}"), &format!("app: {app}"), "", &probe)
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fairway_tests::eventually_within;
-use fairway_tests::lab::{Families, Owner, Running, SocketLb, State, up};
+use fairway_tests::lab::{Families, Running, SERVER_PORT, SocketLb, State, server_pod};
 use fairway_tests::traffic::{Kind, Load, LoadReport, Outcome, Query, Runner, RunningLoad, http_text};
 
 pub(crate) const NATIVE: &str = "native";
@@ -18,7 +17,7 @@ pub(crate) const NODES: [&str; 3] = ["node1", "node2", "node3"];
 pub(crate) const PODS: [&str; 3] = ["pod1", "pod2", "pod3"];
 pub(crate) const CLIENT: &str = "client";
 /// Where every server listens; on nodes other ports are the agent's.
-pub(crate) const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = SERVER_PORT;
 /// Leads to the pod of node2.
 pub(crate) const NODE_PORT: u16 = 31_002;
 
@@ -27,24 +26,6 @@ pub(crate) struct World {
     pub(crate) families: Families,
     clients: BTreeMap<&'static str, Runner>,
     servers: Vec<Child>,
-}
-
-fn pod(name: &str, node: &str) -> String {
-    format!(
-        r#"---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: {name}}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: server
-      image: fairway-lab
-      command: [fairway-lab, serve, --name, {name}, --tcp, "{PORT}", --udp, "{PORT}"]
-      readinessProbe: {{tcpSocket: {{port: {PORT}}}, periodSeconds: 1, failureThreshold: 1}}
-"#
-    )
 }
 
 /// A Service at every node's port, and at a cluster IP of the lab's families.
@@ -86,16 +67,18 @@ impl World {
     }
 
     pub(crate) async fn up(routing: &str, families: Families, socket_lb: SocketLb) -> anyhow::Result<Self> {
-        let id = format!("{}-{}", Self::name_of(routing, families), std::process::id());
-        let mut state = State::new(&id, Path::new(""), NODES.len() as u8, families, socket_lb);
-        state.owner = Owner::of(std::process::id());
+        let name = Self::name_of(routing, families);
+        let mut state = State::of_this_process(&name, NODES.len() as u8, families, socket_lb);
         state.settings.insert("routing".into(), routing.into());
         state.settings.insert("masquerade".into(), "all".into());
-        let lab = tokio::task::spawn_blocking(move || up(state, &mut |_| {})).await??;
-        let lab = Running::new(lab);
-        let pods: String = PODS.iter().zip(NODES).map(|(name, node)| pod(name, node)).collect();
+        let lab = Running::up(state).await?;
+        let pods: String = PODS
+            .iter()
+            .zip(NODES)
+            .map(|(name, node)| server_pod(name, node, &format!("app: {name}")))
+            .collect();
         lab.manifests().apply_text(&(pods + &service(families)))?;
-        wait_ready(&lab).await?;
+        lab.pods_ready(PODS.len()).await?;
         let servers = NODES.iter().chain([&CLIENT]).map(|place| {
             let port = PORT.to_string();
             let words = ["serve", "--name", place, "--tcp", &port, "--udp", &port];
@@ -239,16 +222,4 @@ impl Drop for World {
             server.kill().and_then(|()| server.wait()).ok();
         }
     }
-}
-
-async fn wait_ready(lab: &Running) -> anyhow::Result<()> {
-    let not_ready = || async {
-        let pods = lab.status().map(|status| status.pods).unwrap_or_default();
-        let waiting = pods.iter().filter(|pod| !pod.ready).map(|pod| (pod.name.clone(), pod.message.clone()));
-        (pods.len(), waiting.collect::<Vec<_>>())
-    };
-    let logs = lab.state.directory().join("logs");
-    let all = |(count, waiting): &(usize, Vec<_>)| *count == PODS.len() && waiting.is_empty();
-    let ready = eventually_within(Duration::from_secs(90), "all pods are ready", not_ready, all).await;
-    ready.with_context(|| format!("logs: {}", logs.display())).map(drop)
 }
