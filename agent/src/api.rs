@@ -23,6 +23,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::certificates;
 use crate::node::Shared;
 use directory::Directory;
 use trace::Hub;
@@ -58,9 +59,11 @@ impl Node for Server {
     type TraceStream = BoxStream<'static, Result<TraceEvent, Status>>;
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let pins = self.shared.config.bpf_root.clone();
-        let maps = tokio::task::spawn_blocking(move || fairway_datapath::maps(&pins)).await;
-        let maps = maps.map_err(|error| internal(&error))?;
+        let shared = self.shared.clone();
+        let read =
+            move || (fairway_datapath::maps(&shared.config.bpf_root), certificates::warnings(&shared.config));
+        let (maps, certificates) =
+            tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
         let kernel = self.read(|datapath| Ok(status::Kernel::read(datapath, maps))).await?;
         let state = self.shared.state.borrow().clone();
         let facts = status::Facts {
@@ -74,6 +77,7 @@ impl Node for Server {
             tracing: self.hub.readers(),
             routing: self.shared.config.routing,
             ways: &self.shared.ways.borrow().clone(),
+            certificates: &certificates,
             wires: &self.shared.wires.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         Ok(Response::new(facts.response()))

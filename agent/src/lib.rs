@@ -1,6 +1,7 @@
 //! The node agent: control stream -> resolve -> reconcile -> maps; pods, routes, health.
 
 pub mod api;
+mod certificates;
 mod collector;
 pub mod config;
 pub mod health;

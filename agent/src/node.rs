@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::certificates;
 use crate::collector;
 use crate::config::{Config, Forwarding, SocketLb, Xdp};
 use crate::health::{self, Metrics};
@@ -115,6 +116,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tasks.spawn(conflist::write(shared.clone(), stop.clone()));
     tasks.spawn(collector::run(shared.clone(), stop.clone()));
     tasks.spawn(repair::run(shared.clone(), stop.clone()));
+    tasks.spawn(certificates::run(shared.clone(), stop.clone()));
     tasks.spawn(stranded::run(shared.clone(), stop.clone()));
     info!(node = %shared.config.node_name, socket = %shared.config.socket.display(), "ready");
     notify(NotifyState::Ready);

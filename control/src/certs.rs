@@ -9,9 +9,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use time::{Duration, OffsetDateTime};
 
 use self::authority::Authority;
 use crate::tls::PREFIX;
+
+/// So many days a certificate is valid unless somebody wants it otherwise.
+pub const DAYS: u16 = 365;
+/// So many days a CA is valid at least.
+const CA_DAYS: u16 = 3650;
 
 /// Where Linux tells the host's name.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
@@ -99,33 +105,39 @@ struct File {
 /// or, without any, `client` for the node that has this host's name; each `.pem` and `.key`. Agents show theirs: its common
 /// name is `system:node:NAME`. The server's is for `names` (host names and IP addresses), `localhost`, 127.0.0.1 and ::1.
 /// Private keys are readable by their owner alone. A CA that is there signs what is missing; a server's certificate beside it
-/// stays, unless `names` ask for another one.
+/// stays, unless `names` ask for another one. All but the CA are valid for `days`, and a CA for ten years or for `days` if that
+/// is longer.
 ///
 /// Returns what was written.
 ///
 /// # Errors
 /// A file that exists, or cannot be read or written; a name that is none. Nothing is written over, and nothing is written
 /// unless everything can be made.
-pub fn make(directory: &Path, names: &[String], nodes: &[String]) -> Result<Vec<PathBuf>, CertsError> {
+pub fn make(
+    directory: &Path,
+    names: &[String],
+    nodes: &[String],
+    days: u16,
+) -> Result<Vec<PathBuf>, CertsError> {
     let mut files = Vec::new();
     let pair = |name: &str| [directory.join(format!("{name}.pem")), directory.join(format!("{name}.key"))];
     let authority = match Authority::read(pair("ca"))? {
         Some(authority) => authority,
         None => {
-            let (authority, pem, key) = Authority::new()?;
+            let (authority, pem, key) = Authority::new(days.max(CA_DAYS))?;
             files.extend(both(pair("ca"), pem, key));
             authority
         }
     };
     let keep = files.is_empty() && names.is_empty() && pair("server").iter().all(|path| exists(path));
     if !keep {
-        let (pem, key) = server(names, &authority)?;
+        let (pem, key) = server(names, days, &authority)?;
         files.extend(both(pair("server"), pem, key));
     }
     let own = if nodes.is_empty() { Some(host()?) } else { None };
     let clients = nodes.iter().map(|node| (format!("node-{node}"), node));
     for (file, node) in clients.chain(own.iter().map(|node| ("client".to_owned(), node))) {
-        let (pem, key) = client(node, &authority)?;
+        let (pem, key) = client(node, days, &authority)?;
         files.extend(both(pair(&file), pem, key));
     }
     write_all(directory, &files)?;
@@ -146,7 +158,7 @@ fn host() -> Result<String, CertsError> {
     Ok(std::fs::read_to_string(HOSTNAME).map_err(read)?.trim().to_lowercase())
 }
 
-fn server(names: &[String], authority: &Authority) -> Result<(String, String), CertsError> {
+fn server(names: &[String], days: u16, authority: &Authority) -> Result<(String, String), CertsError> {
     let local = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let mut hosts: Vec<String> = names.iter().chain(&local).cloned().collect();
     hosts.sort();
@@ -159,32 +171,37 @@ fn server(names: &[String], authority: &Authority) -> Result<(String, String), C
             return Err(CertsError::Name { name: host.clone() });
         }
     }
-    signed("Fairway control plane", hosts, ExtendedKeyUsagePurpose::ServerAuth, authority)
+    signed(params("Fairway control plane", hosts, days)?, ExtendedKeyUsagePurpose::ServerAuth, authority)
 }
 
-fn client(node: &str, authority: &Authority) -> Result<(String, String), CertsError> {
+fn client(node: &str, days: u16, authority: &Authority) -> Result<(String, String), CertsError> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     if node.is_empty() || node.len() > 253 || !node.bytes().all(allowed) {
         return Err(CertsError::Node { name: node.to_owned() });
     }
-    signed(&format!("{PREFIX}{node}"), Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, authority)
+    signed(
+        params(&format!("{PREFIX}{node}"), Vec::new(), days)?,
+        ExtendedKeyUsagePurpose::ClientAuth,
+        authority,
+    )
 }
 
-fn params(name: &str, hosts: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
+/// What is to be signed, valid since yesterday: clocks differ.
+fn params(name: &str, hosts: Vec<String>, days: u16) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - Duration::DAY, now + Duration::days(days.into()));
     Ok(params)
 }
 
 fn signed(
-    name: &str,
-    hosts: Vec<String>,
+    mut params: CertificateParams,
     usage: ExtendedKeyUsagePurpose,
     authority: &Authority,
 ) -> Result<(String, String), CertsError> {
     let key = KeyPair::generate()?;
-    let mut params = params(name, hosts)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     Ok((params.signed_by(&key, authority.issuer())?.pem(), key.serialize_pem()))

@@ -12,4 +12,4 @@ pub use server::Given;
 pub use server::{Error, Listen, MAX_AGENTS, Options, Server, Source, serve};
 pub use source::{Cause, ConnectionError, Kubernetes, Problem, document, validate};
 pub use stream::Subscriber;
-pub use tls::{Tls, TlsError};
+pub use tls::{Tls, TlsError, expiry};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use fairway_control::{Kubernetes, Listen, Options, Source, Tls};
+use fairway_control::{Kubernetes, Listen, Options, Source, Tls, expiry};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -144,6 +144,10 @@ enum Command {
         /// the node that has this host's name.
         #[arg(long, value_name = "NAME")]
         node: Vec<String>,
+        /// How long the certificates of the server and of nodes are valid; a new CA's is for ten years, or for so long if
+        /// that is more. To renew one, remove its .pem and .key and give this command again: the CA that is there signs it.
+        #[arg(long, value_name = "DAYS", default_value_t = fairway_control::certs::DAYS, value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
     },
     /// Print every problem in a directory of manifests; exit 1 if there is one.
     Validate {
@@ -162,9 +166,13 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match (cli.command, cli.run.manifests.clone()) {
-        (Some(Command::Certs { out, name, node }), _) => {
-            for path in fairway_control::certs::make(&out, &name, &node)? {
+        (Some(Command::Certs { out, name, node, days }), _) => {
+            let files = fairway_control::certs::make(&out, &name, &node, days)?;
+            for path in &files {
                 println!("{}", path.display());
+            }
+            for end in files.iter().flat_map(|path| expiry::read(path)) {
+                println!("{} is valid until {}", end.path.display(), expiry::when(end.at));
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -1,11 +1,13 @@
 //! Mutual TLS: who connects must show a certificate that the CA has signed.
 
+mod clients;
 mod connection;
-mod expiry;
+pub mod expiry;
 mod peer;
 mod refusal;
 mod rotation;
 
+pub(crate) use clients::watched;
 pub(crate) use connection::Connection;
 pub(crate) use peer::{PREFIX, Peer};
 pub(crate) use refusal::refusal;
@@ -99,7 +101,7 @@ fn load(tls: &Tls) -> Result<Loaded, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(pair)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(clients::Clients(clients)))
         .with_single_cert(own, key(&tls.key)?)
         .map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec()];

@@ -53,6 +53,8 @@ pub(super) struct Facts<'a> {
     pub(super) ways: &'a [String],
     /// What became of the program at each network device's driver.
     pub(super) wires: &'a Wires,
+    /// What to do about certificates for the control plane, in one line each.
+    pub(super) certificates: &'a [String],
 }
 
 type Line = (State, String);
@@ -144,7 +146,11 @@ impl Facts<'_> {
                     [] => String::new(),
                     others => format!(" (others: {})", others.join(", ")),
                 };
-                (State::Ok, format!("{address}{others}, connected {} ago, {version}", self.ago(*since)))
+                let line = format!("{address}{others}, connected {} ago, {version}", self.ago(*since));
+                match first_of(self.certificates) {
+                    Some(warning) => (State::Warning, format!("{line}; {warning}")),
+                    None => (State::Ok, line),
+                }
             }
             ControlPlane::Disconnected { address, since, reason } => {
                 let since = self.ago(*since);

@@ -14,10 +14,10 @@ use super::{CertsError, exists, params};
 pub(super) struct Authority(Issuer<'static, KeyPair>);
 
 impl Authority {
-    /// A new one, with its certificate and its key as PEM.
-    pub(super) fn new() -> Result<(Self, String, String), CertsError> {
+    /// A new one for so many days, with its certificate and its key as PEM.
+    pub(super) fn new(days: u16) -> Result<(Self, String, String), CertsError> {
         let key = KeyPair::generate()?;
-        let mut params = params("Fairway CA", Vec::new())?;
+        let mut params = params("Fairway CA", Vec::new(), days)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let (pem, private) = (params.self_signed(&key)?.pem(), key.serialize_pem());

@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 
 use super::{Error, Listen, memory};
 use crate::stream::{ControlService, Shared};
-use crate::tls::{Connection, Rotation, refusal};
+use crate::tls::{Connection, Rotation, refusal, watched};
 
 /// A peer that says nothing for so long is asked whether it lives, and has as long to answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -214,7 +214,8 @@ fn handshakes(
 async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Connection> {
     let peer = stream.peer_addr().ok();
     let accepting = acceptor.accept(stream).into_fallible();
-    let (error, stream) = match tokio::time::timeout(HANDSHAKE, accepting).await {
+    let (accepted, refused) = watched(tokio::time::timeout(HANDSHAKE, accepting)).await;
+    let (error, stream) = match accepted {
         Ok(Ok(stream)) => return Some(Connection::new(stream)),
         Ok(Err((error, stream))) => (error, Some(stream)),
         Err(_) => (io::ErrorKind::TimedOut.into(), None),
@@ -224,7 +225,7 @@ async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<Connecti
         tracing::debug!(peer = peer.map(|peer| peer.to_string()), "hung up before the TLS handshake ended");
         return None;
     }
-    tracing::warn!(peer = peer.map(|peer| peer.to_string()), %error, "{}", refusal(&error));
+    tracing::warn!(peer = peer.map(|peer| peer.to_string()), %error, "{}", refusal(&error, refused.as_deref()));
     if let Some(stream) = stream {
         let _ = tokio::time::timeout(LINGER, linger(stream)).await;
     }

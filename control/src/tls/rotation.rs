@@ -134,7 +134,7 @@ mod tests {
     fn a_secret_that_is_swapped_by_its_link_is_read_again() {
         let at = tempfile::tempdir().unwrap();
         for name in ["one", "two"] {
-            crate::certs::make(&at.path().join(name), &[], &[]).unwrap();
+            crate::certs::make(&at.path().join(name), &[], &[], crate::certs::DAYS).unwrap();
         }
         symlink("one", at.path().join("..data")).unwrap();
         for name in ["server.pem", "server.key", "ca.pem"] {
@@ -157,8 +157,8 @@ mod tests {
     fn files_that_cannot_be_used_leave_the_old_ones_in_force() {
         let at = tempfile::tempdir().unwrap();
         let (ours, others) = (at.path().join("ours"), at.path().join("others"));
-        crate::certs::make(&ours, &[], &[]).unwrap();
-        crate::certs::make(&others, &[], &[]).unwrap();
+        crate::certs::make(&ours, &[], &[], crate::certs::DAYS).unwrap();
+        crate::certs::make(&others, &[], &[], crate::certs::DAYS).unwrap();
         let good = fs::read(ours.join("server.key")).unwrap();
         let mut rotation = rotation(&ours);
         let config = rotation.config();

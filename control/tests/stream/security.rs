@@ -1,8 +1,9 @@
 //! Who is let in, and with which certificates.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use fairway_control::{Tls, certs};
+use fairway_control::{Tls, certs, expiry};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::*;
@@ -35,8 +36,8 @@ async fn over_tcp_only_certificates_of_the_ca_are_let_in() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let at = tempfile::tempdir().unwrap();
     let (ours, others) = (at.path().join("ours"), at.path().join("others"));
-    certs::make(&ours, &[], &["n1".into()]).unwrap();
-    certs::make(&others, &["control.example.org".into()], &["n1".into()]).unwrap();
+    certs::make(&ours, &[], &["n1".into()], certs::DAYS).unwrap();
+    certs::make(&others, &["control.example.org".into()], &["n1".into()], certs::DAYS).unwrap();
     let manifests = at.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("a.yaml"), service("a", "10.96.0.1")).unwrap();
@@ -96,7 +97,7 @@ async fn an_address_in_use_and_missing_files_are_told_clearly() {
 #[test]
 fn certificates_are_never_overwritten_and_keys_are_private() {
     let at = tempfile::tempdir().unwrap();
-    for path in certs::make(at.path(), &[], &[]).unwrap() {
+    for path in certs::make(at.path(), &[], &[], certs::DAYS).unwrap() {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         let private = path.extension().is_some_and(|extension| extension == "key");
         assert_eq!(mode & 0o777, if private { 0o600 } else { 0o644 });
@@ -107,25 +108,51 @@ fn certificates_are_never_overwritten_and_keys_are_private() {
     };
     let before = contents();
     assert_eq!(before.len(), 6);
-    assert!(certs::make(at.path(), &[], &[]).is_err(), "client.pem is there");
-    assert!(certs::make(at.path(), &["control".into()], &["n1".into()]).is_err(), "server.pem is there");
-    assert!(certs::make(at.path(), &[], &["n1".into(), "../n2".into()]).is_err(), "this is no name");
+    assert!(certs::make(at.path(), &[], &[], certs::DAYS).is_err(), "client.pem is there");
+    assert!(
+        certs::make(at.path(), &["control".into()], &["n1".into()], certs::DAYS).is_err(),
+        "server.pem is there"
+    );
+    assert!(
+        certs::make(at.path(), &[], &["n1".into(), "../n2".into()], certs::DAYS).is_err(),
+        "this is no name"
+    );
     assert_eq!(contents(), before);
 }
 
 #[test]
 fn a_node_that_is_added_later_is_signed_by_the_ca_that_is_there() {
     let at = tempfile::tempdir().unwrap();
-    certs::make(at.path(), &["control".into()], &["n1".into()]).unwrap();
+    certs::make(at.path(), &["control".into()], &["n1".into()], certs::DAYS).unwrap();
     let files = ["node-n2.pem", "node-n2.key"].map(|name| at.path().join(name));
-    assert_eq!(certs::make(at.path(), &[], &["n2".into()]).unwrap(), files);
+    assert_eq!(certs::make(at.path(), &[], &["n2".into()], certs::DAYS).unwrap(), files);
     // A CA without its key can sign nothing, and another one must not take its place.
     fs::remove_file(at.path().join("ca.key")).unwrap();
-    let error = certs::make(at.path(), &[], &["n3".into()]).unwrap_err().to_string();
+    let error = certs::make(at.path(), &[], &["n3".into()], certs::DAYS).unwrap_err().to_string();
     assert!(error.contains("ca.key` is missing beside"), "{error}");
     let other = at.path().join("other");
-    certs::make(&other, &[], &[]).unwrap();
+    certs::make(&other, &[], &[], certs::DAYS).unwrap();
     fs::copy(other.join("ca.key"), at.path().join("ca.key")).unwrap();
-    let error = certs::make(at.path(), &[], &["n3".into()]).unwrap_err().to_string();
+    let error = certs::make(at.path(), &[], &["n3".into()], certs::DAYS).unwrap_err().to_string();
     assert!(error.contains("ca.key` is the key of no certificate in"), "{error}");
+}
+
+#[test]
+fn certificates_are_valid_for_as_long_as_was_asked_for_and_their_ca_for_ten_years() {
+    let at = tempfile::tempdir().unwrap();
+    let days_of = |name: &str| {
+        let ends = expiry::read(&at.path().join(name));
+        let [end] = &ends[..] else { panic!("{ends:?}") };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        // From now to the end, to the nearest day.
+        (end.at - now.cast_signed() + 43_200) / 86_400
+    };
+    certs::make(at.path(), &[], &["n1".into()], 90).unwrap();
+    assert_eq!(["ca.pem", "server.pem", "node-n1.pem"].map(days_of), [3650, 90, 90]);
+    // As after a year: what is taken away is made again.
+    for name in ["node-n1.pem", "node-n1.key"] {
+        fs::remove_file(at.path().join(name)).unwrap();
+    }
+    certs::make(at.path(), &[], &["n1".into()], certs::DAYS).unwrap();
+    assert_eq!(["ca.pem", "server.pem", "node-n1.pem"].map(days_of), [3650, 90, 365]);
 }

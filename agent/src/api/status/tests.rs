@@ -47,6 +47,10 @@ fn wires() -> Wires {
 }
 
 fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
+    subsystems_with(state, &[])
+}
+
+fn subsystems_with(state: &SyncState, certificates: &[String]) -> Vec<(String, State, String)> {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
     let uptime = Duration::from_secs(7_300);
     let facts = Facts {
@@ -61,6 +65,7 @@ fn subsystems(state: &SyncState) -> Vec<(String, State, String)> {
         wires: &wires(),
         repairs: &[],
         tracing: 1,
+        certificates,
     };
     let parts = facts.response().subsystems;
     parts.into_iter().map(|part| (part.name.clone(), part.state(), part.text)).collect()
@@ -123,6 +128,20 @@ fn the_control_plane_in_use_is_named_and_the_others_are() {
     assert_eq!(text(&[]), "https://a:1, connected 10s ago, nothing applied yet");
     let several = "https://a:1 (others: https://b:1, https://c:1), connected 10s ago, nothing applied yet";
     assert_eq!(text(&["https://b:1", "https://c:1"]), several);
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_a_warning_while_all_is_well() {
+    let connected = ControlPlane::Connected {
+        address: "https://control:7443".into(),
+        others: Vec::new(),
+        since: SystemTime::UNIX_EPOCH,
+    };
+    let state = SyncState { control_plane: connected, ..SyncState::default() };
+    let lines = subsystems_with(&state, &["`a.pem` expires".into()]);
+    let (state, text) = line(&lines, "control-plane");
+    assert_eq!(state, State::Warning);
+    assert!(text.ends_with("; `a.pem` expires"), "{text}");
 }
 
 #[test]

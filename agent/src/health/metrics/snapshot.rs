@@ -1,5 +1,6 @@
 //! What is read when it is asked for: the kernel's counters and the state in force.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use fairway_common::reason::Class;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use super::super::local::without_local_endpoints;
 use crate::node::Shared;
 use crate::sync::ControlPlane;
+use crate::{Config, certificates};
 
 /// Values that are read when they are asked for.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub(super) struct Snapshot {
     reasons: Vec<(Reason, u64, u64)>,
     events_lost: Option<u64>,
     maps: Vec<(MapName, u64, u64)>,
+    /// When certificates end, in seconds since 1970.
+    certificates: BTreeMap<String, i64>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet)]
@@ -40,6 +44,11 @@ struct Reason {
 #[derive(Clone, Debug, EncodeLabelSet)]
 struct Policy {
     traffic_policy: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet)]
+struct File {
+    file: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet)]
@@ -83,8 +92,19 @@ impl Snapshot {
             maps: maps
                 .filter_map(|map| Some((MapName { map: map.name }, map.entries?, map.capacity)))
                 .collect(),
+            certificates: first_ends(&shared.config),
         }
     }
+}
+
+/// For each file the end of the certificate that ends first.
+fn first_ends(config: &Config) -> BTreeMap<String, i64> {
+    let mut first = BTreeMap::new();
+    for end in certificates::ends(config) {
+        let at = first.entry(end.path.display().to_string()).or_insert(end.at);
+        *at = end.at.min(*at);
+    }
+    first
 }
 
 fn one<M: EncodeMetric + TypedMetric>(
@@ -140,6 +160,11 @@ impl Collector for Snapshot {
         family(e, "fairway_map_entries", "Entries of a map, counted", entries)?;
         let capacity = self.maps.iter().map(|(map, _, capacity)| (map.clone(), gauge(*capacity)));
         family(e, "fairway_map_capacity", "Entries that a map can hold", capacity)?;
+        if !self.certificates.is_empty() {
+            let ends = self.certificates.iter().map(|(file, at)| (File { file: file.clone() }, gauge(*at)));
+            let name = "fairway_certificate_expires_timestamp_seconds";
+            family(e, name, "When a certificate for the control plane ends, since 1970", ends)?;
+        }
         if let Some(lost) = self.events_lost {
             one(e, "fairway_events_lost", "Trace events that found the ring full", ConstCounter::new(lost))?;
         }

@@ -8,6 +8,9 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
 use super::*;
 use crate::config::{ControlAddress, TlsFiles};
 
+const ENDED: &str =
+    ", the certificate of `CN=system:node:a`, has expired at 2020-01-01T00:00:00Z: put a new one there";
+
 struct World {
     at: tempfile::TempDir,
     server: Server,
@@ -19,7 +22,7 @@ impl World {
         // Another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let at = tempfile::tempdir().unwrap();
-        certs::make(at.path(), &[], &["a".into(), "b".into()]).unwrap();
+        certs::make(at.path(), &[], &["a".into(), "b".into()], certs::DAYS).unwrap();
         let file = |name: &str| at.path().join(name);
         let tls = Tls { cert: file("server.pem"), key: file("server.key"), ca: file("ca.pem") };
         let mut options = fairway_control::Options::new(file("manifests"));
@@ -119,7 +122,7 @@ async fn certificates_that_do_not_fit_are_named_with_what_to_do() {
     let closed =
         |path: &Path| named(path, ", which is expired or signed by no CA that it trusts; its log says why");
     for (files, wanted) in [
-        (&expired, vec![named(&expired.cert, " has expired: put a new one there"), closed(&expired.cert)]),
+        (&expired, vec![named(&expired.cert, ENDED)]),
         (&unknown, vec![named(&foreign.cert, " is signed by no CA"), closed(&foreign.cert)]),
         (&distrusting, vec![format!("certificate is not signed by {}", named(&foreign.ca, ""))]),
         (&missing, vec!["`/nowhere/a.pem` cannot be read".to_owned()]),
