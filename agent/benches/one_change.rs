@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use fairway_agent::reconcile::{Limits, Reconciler};
 use fairway_agent::resolve::{HostPorts, LocalNode, Resolver};
 use fairway_agent::sync::{self, Options, SyncState};
-use fairway_datapath::table::{Image, Op, Tables};
+use fairway_datapath::table::{Image, Op, StateVersion, Tables};
 use fairway_proto::model::{Cluster, Resource};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,14 @@ impl Tables for Memory {
             Op::PutSlots { first, backends } => self.slots.extend((*first..).zip(backends.iter().copied())),
             _ => *self.others.entry(String::new()).or_default() += 1,
         }
+        Ok(())
+    }
+
+    fn begun(&self) -> Result<StateVersion, Infallible> {
+        Ok(StateVersion::default())
+    }
+
+    fn begin(&mut self, _: StateVersion) -> Result<(), Infallible> {
         Ok(())
     }
 }

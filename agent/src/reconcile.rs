@@ -91,6 +91,15 @@ pub struct Plan {
     pub looked_at: usize,
 }
 
+/// The writes of frontends and of what they need, by table: those of one table go to the kernel together, and none of them
+/// is seen before the frontends are.
+#[derive(Default)]
+struct Puts {
+    backends: Vec<Op>,
+    slots: Vec<Op>,
+    frontends: Vec<Op>,
+}
+
 /// The tables as they are after everything planned so far, and who uses what in them.
 #[derive(Debug)]
 pub struct Reconciler {
@@ -148,13 +157,15 @@ impl Reconciler {
         self.delete(desired, &touched, &mut stuck, &mut plan.ops);
         let waiting = self.ranges.put(desired, &touched.ports, &self.services, &mut plan.ops, &mut shortages);
         self.owed.ports.extend(waiting);
+        let mut puts = Puts::default();
         for key in &touched.frontends {
             let Some(wanted) = desired.frontends.get(key) else { continue };
-            if let Err(lack) = self.put(*key, wanted, now, &mut stuck, &mut plan.ops) {
+            if let Err(lack) = self.put(*key, wanted, now, &mut stuck, &mut puts) {
                 self.owed.frontends.insert(*key);
                 lacks.push((lack, &wanted.name));
             }
         }
+        plan.ops.extend(puts.backends.into_iter().chain(puts.slots).chain(puts.frontends));
         self.mark(desired, &touched.addresses, &mut plan.ops, &mut shortages);
         self.ranges.delete(desired, &self.services, &self.frontends, &mut plan.ops);
         self.forget_affinity(stuck, &mut plan.ops);
@@ -243,18 +254,18 @@ impl Reconciler {
         wanted: &DesiredFrontend,
         now: Instant,
         stuck: &mut BTreeSet<u32>,
-        ops: &mut Vec<Op>,
+        puts: &mut Puts,
     ) -> Result<(), Lack> {
         let old = self.frontends.get(&key).copied();
         if old.is_none() {
             self.room_for_frontend(key)?;
         }
         let service = self.services.id(&wanted.name);
-        let [inside, outside] = self.place(service, wanted, now, ops)?;
+        let [inside, outside] = self.place(service, wanted, now, puts)?;
         let DesiredFrontend { flags, affinity, .. } = *wanted;
         let value = Frontend { inside, outside, service, flags, affinity, pad: 0 };
         if old != Some(value) {
-            ops.push(Op::PutFrontend { key, value });
+            puts.frontends.push(Op::PutFrontend { key, value });
             self.frontends.insert(key, value);
         }
         if let Some(old) = old {
@@ -296,7 +307,7 @@ impl Reconciler {
         service: u32,
         wanted: &DesiredFrontend,
         now: Instant,
-        ops: &mut Vec<Op>,
+        puts: &mut Puts,
     ) -> Result<[Run; 2], Lack> {
         let sets = [&wanted.inside, &wanted.outside];
         let hashed = wanted.flags & Frontend::HASHED != 0;
@@ -304,7 +315,7 @@ impl Reconciler {
         let all = [content(sets[0]), content(sets[1])];
         let distinct = if all[0] == all[1] { &all[..1] } else { &all[..] };
         let held = self.backends.hold(service, sets.into_iter().flat_map(|set| set.iter()));
-        let placed = self.place_distinct(service, sets, distinct, now, ops);
+        let placed = self.place_distinct(service, sets, distinct, now, puts);
         self.backends.unhold(held);
         let runs = placed?;
         let runs = [runs[0], *runs.last().unwrap_or(&runs[0])];
@@ -318,7 +329,7 @@ impl Reconciler {
         sets: [&Arc<[BackendRef]>; 2],
         contents: &[Arc<[BackendRef]>],
         now: Instant,
-        ops: &mut Vec<Op>,
+        puts: &mut Puts,
     ) -> Result<Vec<Run>, Lack> {
         let backends = || sets.into_iter().flat_map(|set| set.iter());
         self.backends.room_for(service, backends(), now)?;
@@ -335,11 +346,11 @@ impl Reconciler {
                 }
             }
         }
-        self.backends.make_usable(service, backends(), now, ops);
+        self.backends.make_usable(service, backends(), now, &mut puts.backends);
         for (content, (run, _)) in contents.iter().zip(&runs).filter(|(_, (_, new))| *new) {
             let ids = self.backends.find_all(service, content).unwrap_or_default();
             ids.iter().for_each(|id| self.backends.acquire(*id));
-            ops.push(Op::PutSlots { first: run.first, backends: ids.clone() });
+            puts.slots.push(Op::PutSlots { first: run.first, backends: ids.clone() });
             self.runs.register(service, *run, ids);
         }
         Ok(runs.into_iter().map(|(run, _)| run).collect())

@@ -203,9 +203,7 @@ impl World {
         let state = &self.lab.state;
         self.lab.stop("node1", false)?;
         fs::remove_dir_all(state.pins(Some("node1")))?;
-        for file in ["cluster.pb", "begun"] {
-            fs::remove_file(state.directory().join("node1/state").join(file))?;
-        }
+        fs::remove_file(state.directory().join("node1/state/cluster.pb"))?;
         let log = state.log("node1");
         let from = fs::metadata(&log)?.len() as usize;
         let start = Instant::now();

@@ -27,11 +27,11 @@ use self::networks::Networks;
 use crate::connections::Keyed;
 use crate::load::map_directory;
 use crate::repair::{Repair, What};
-use crate::table::{Frontend, Image, Op};
+use crate::table::{Frontend, Image, Op, StateVersion};
 use crate::{Error, MapInfo, Network, Pod, raw};
 
 /// Name, whether it is a hash, size of key and value, entries.
-const LAYOUT: [(&str, bool, u32, u32, u32); 28] = [
+const LAYOUT: [(&str, bool, u32, u32, u32); 29] = [
     ("FRONTENDS4", true, 8, 32, limits::FRONTENDS),
     ("FRONTENDS6", true, 20, 32, limits::FRONTENDS),
     ("FILTER4", false, 4, 8, limits::FILTER),
@@ -50,6 +50,7 @@ const LAYOUT: [(&str, bool, u32, u32, u32); 28] = [
     ("OVERFLOW4", true, 16, 64, limits::OVERFLOW),
     ("OVERFLOW6", true, 40, 104, limits::OVERFLOW),
     ("OVERFLOWED", false, 4, 4, 1),
+    ("VERSION", false, 4, 16, 1),
     ("FRAGMENTS4", true, 16, 64, limits::FRAGMENTS),
     ("FRAGMENTS6", true, 40, 104, limits::FRAGMENTS),
     ("HELD", true, 40, 2072, limits::HELD),
@@ -107,6 +108,7 @@ pub(crate) struct Maps {
     clients: Clients,
     networks: Networks,
     counts: PerCpuArray<MapData, Count>,
+    version: Array<MapData, StateVersion>,
     /// Every map once more, so that a pin that somebody removed can be made again.
     held: Vec<OwnedFd>,
 }
@@ -142,6 +144,7 @@ impl Maps {
             clients: Clients::open(directory)?,
             networks: Networks::open(directory)?,
             counts: open(directory, "COUNTS")?.try_into().map_err(Error::map("open", "COUNTS"))?,
+            version: open(directory, "VERSION")?.try_into().map_err(Error::map("open", "VERSION"))?,
         })
     }
 
@@ -193,24 +196,49 @@ impl Maps {
         Ok(runs.filter_map(within).flatten().copied().collect())
     }
 
-    pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Error> {
+    /// Writes in this order. What goes to one map in one go is one call.
+    pub(crate) fn apply(&mut self, ops: &[Op]) -> Result<(), Error> {
+        ops.chunk_by(|one, next| table(one) == table(next)).try_for_each(|ops| match ops.first() {
+            Some(Op::PutBackend { backend, .. }) => {
+                by_family!(self, backend.address, |half, _words| half.put_backends(ops))
+            }
+            Some(Op::PutSlots { .. }) => self.put_slots(ops),
+            Some(Op::PutFrontend { key, .. }) => {
+                by_family!(self, key.address, |half, _words| half.put_frontends(ops))
+            }
+            _ => ops.iter().try_for_each(|op| self.apply_alone(op)),
+        })
+    }
+
+    fn put_slots(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let entries = ops.iter().flat_map(|op| match op {
+            Op::PutSlots { first, backends } => (*first..).zip(backends.iter().copied()),
+            _ => (0..).zip([].iter().copied()),
+        });
+        let (indices, ids): (Vec<u32>, Vec<u32>) = entries.unzip();
+        raw::write_all(self.slots.map().fd().as_fd(), &indices, &ids).map_err(Error::io("write map", "SLOTS"))
+    }
+
+    fn apply_alone(&mut self, op: &Op) -> Result<(), Error> {
         match op {
-            Op::PutBackend { id, backend } => {
-                by_family!(self, backend.address, |half, words| half.put_backend(*id, words, backend))
-            }
-            Op::PutSlots { first, backends } => (*first..).zip(backends).try_for_each(|(index, id)| {
-                self.slots.set(index, *id, 0).map_err(Error::map("write", "SLOTS"))
-            }),
-            Op::PutFrontend { key, value } => {
-                by_family!(self, key.address, |half, words| half.put_frontend(words, key, value))
-            }
             Op::DeleteFrontend { key } => {
                 by_family!(self, key.address, |half, words| half.delete_frontend(words, key))
             }
             Op::PutRange { range } => self.clients.put_range(range),
             Op::DeleteRange { range } => self.clients.delete_range(range),
             Op::ForgetAffinity { service } => self.clients.forget(*service),
+            Op::PutBackend { .. } | Op::PutSlots { .. } | Op::PutFrontend { .. } => {
+                self.apply(std::slice::from_ref(op))
+            }
         }
+    }
+
+    pub(crate) fn begun(&self) -> Result<StateVersion, Error> {
+        self.version.get(&0, 0).map_err(Error::map("read", "VERSION"))
+    }
+
+    pub(crate) fn begin_version(&mut self, version: StateVersion) -> Result<(), Error> {
+        self.version.set(0, version, 0).map_err(Error::map("write", "VERSION"))
     }
 
     pub(crate) fn put_pod(&mut self, pod: &Pod) -> Result<(), Error> {
@@ -277,6 +305,16 @@ impl Maps {
 
     pub(crate) fn events_lost(&self) -> Result<u64, Error> {
         Ok(self.count(limits::COUNTS - 1)?.packets)
+    }
+}
+
+/// Which map a write goes to, of those that take many at once.
+fn table(op: &Op) -> Option<(u8, bool)> {
+    match op {
+        Op::PutBackend { backend, .. } => Some((0, backend.address.is_ipv4())),
+        Op::PutSlots { .. } => Some((1, true)),
+        Op::PutFrontend { key, .. } => Some((2, key.address.is_ipv4())),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use fairway_common::{Reason, reason::Count};
 use crate::attach::{Attachments, Place};
 use crate::load::{PROGRAMS, Programs, SOCKET_PROGRAMS, WIRE_PROGRAM, map_directory};
 use crate::maps::Maps;
-use crate::table::{Image, Op, Tables};
+use crate::table::{Image, Op, StateVersion, Tables};
 use crate::{
     Connection, Error, Events, Network, Options, Pod, ProgramInfo, Repair, Timeouts, Tracker, TunnelDevice,
     XdpMode,
@@ -268,6 +268,18 @@ impl Tables for Datapath {
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
-        self.maps.apply(op)
+        self.maps.apply(std::slice::from_ref(op))
+    }
+
+    fn apply_all(&mut self, ops: &[Op]) -> Result<(), Error> {
+        self.maps.apply(ops)
+    }
+
+    fn begun(&self) -> Result<StateVersion, Error> {
+        self.maps.begun()
+    }
+
+    fn begin(&mut self, version: StateVersion) -> Result<(), Error> {
+        self.maps.begin_version(version)
     }
 }

@@ -1,5 +1,5 @@
-//! The few bpf(2) calls that Aya does not have: replacing a link's program, asking a link where it is, reading a hash
-//! in batches.
+//! The few bpf(2) calls that Aya does not have: replacing a link's program, asking a link where it is, reading and writing
+//! maps in batches.
 #![expect(
     unsafe_code,
     reason = "bpf(2) takes a union by address; each call is one struct, checked by the kernel"
@@ -17,6 +17,7 @@ const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -165,6 +166,18 @@ pub(crate) fn pin_again(object: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut attribute).map(drop)
 }
 
+#[repr(C)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: RawFd,
+    element_flags: u64,
+    flags: u64,
+}
+
 /// What a batch takes: values may be large.
 const BATCH_BYTES: usize = 1 << 19;
 
@@ -176,17 +189,6 @@ fn walk(
     value: usize,
     mut visit: impl FnMut(&[u8], &[u8]) -> bool,
 ) -> io::Result<u64> {
-    #[repr(C)]
-    struct Attribute {
-        in_batch: u64,
-        out_batch: u64,
-        keys: u64,
-        values: u64,
-        count: u32,
-        map: RawFd,
-        element_flags: u64,
-        flags: u64,
-    }
     let mut size = (BATCH_BYTES / (key + value)).clamp(64, 4096);
     let mut total = 0;
     // Where a batch ends: four bytes for hash maps.
@@ -195,7 +197,7 @@ fn walk(
     let (mut keys, mut values) = (vec![0; size * key], vec![0; size * value]);
     loop {
         let place = token.as_mut_ptr() as u64;
-        let mut attribute = Attribute {
+        let mut attribute = Batch {
             in_batch: if first { 0 } else { place },
             out_batch: place,
             keys: keys.as_mut_ptr() as u64,
@@ -250,6 +252,29 @@ pub(crate) fn read_while<K: aya::Pod, V: aya::Pod>(
         wanted
     })?;
     Ok(all)
+}
+
+/// Writes entries in this order. One that cannot be written ends it; those before it stay written.
+pub(crate) fn write_all<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
+    let count = keys.len().min(values.len());
+    if count == 0 {
+        return Ok(());
+    }
+    let mut attribute = Batch {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: count as u32,
+        map: map.as_raw_fd(),
+        element_flags: 0,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attribute).map(drop)
 }
 
 /// Counts the entries of a hash map whose keys and values have these sizes.

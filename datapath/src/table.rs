@@ -100,6 +100,9 @@ pub enum Op {
     },
 }
 
+/// Epoch and number of a state of the cluster.
+pub type StateVersion = [u64; 2];
+
 /// Where operations go: the kernel's maps, or a model of them in tests.
 pub trait Tables {
     /// What a write or read can fail with.
@@ -118,4 +121,16 @@ pub trait Tables {
 
     /// Does one operation.
     fn apply(&mut self, op: &Op) -> Result<(), Self::Error>;
+
+    /// Does operations in this order; those of a kind that follow each other cost much less than one by one. After an
+    /// error some of them are done.
+    fn apply_all(&mut self, ops: &[Op]) -> Result<(), Self::Error> {
+        ops.iter().try_for_each(|op| self.apply(op))
+    }
+
+    /// What [`Tables::begin`] was told last, by whichever process; zeros: nothing.
+    fn begun(&self) -> Result<StateVersion, Self::Error>;
+
+    /// Operations on the way to this version follow.
+    fn begin(&mut self, version: StateVersion) -> Result<(), Self::Error>;
 }

@@ -86,6 +86,9 @@ pub static OVERFLOW6: LruHashMap<Tuple<V6>, Entry<V6>> = LruHashMap::pinned(limi
 /// One word: whether the overflow tables may hold anything. User space clears it when they are empty.
 #[map]
 pub static OVERFLOWED: Array<u32> = Array::pinned(1, 0);
+/// Epoch and number of the state of the cluster that the agent last began to write to the tables. Only the agent reads it.
+#[map]
+pub static VERSION: Array<[u64; 2]> = Array::pinned(1, 0);
 /// What the first fragment of a datagram became: the others have no ports.
 #[map]
 pub static FRAGMENTS4: LruHashMap<Tuple<V4>, Entry<V4>> = LruHashMap::pinned(limits::FRAGMENTS, 0);

@@ -97,7 +97,7 @@ pub(super) fn cpu() -> Duration {
 mod tests {
     use std::convert::Infallible;
 
-    use fairway_datapath::table::Op;
+    use fairway_datapath::table::{Op, StateVersion};
 
     use super::*;
 
@@ -111,6 +111,14 @@ mod tests {
         }
 
         fn apply(&mut self, _: &Op) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn begun(&self) -> Result<StateVersion, Infallible> {
+            Ok(StateVersion::default())
+        }
+
+        fn begin(&mut self, _: StateVersion) -> Result<(), Infallible> {
             Ok(())
         }
     }

@@ -1,10 +1,9 @@
 //! The last state, kept on disk: a node serves it after a reboot without its control plane.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fairway_proto::control::{self, SubscribeResponse, Version};
@@ -23,8 +22,6 @@ use crate::memory;
 /// `SubscribeResponse`: the first is a snapshot, the others are what changed after it.
 const MAGIC: &[u8; 8] = b"fairway2";
 const NAME: &str = "cluster.pb";
-/// The version that was last begun to be written to the kernel.
-const BEGUN: &str = "begun";
 
 /// The state is written at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -121,44 +118,6 @@ fn record<Added: Message + Default>(bytes: &mut &[u8]) -> Result<(SubscribeRespo
     *bytes = rest;
     let decoded = SubscribeResponse::decode(body).and_then(|response| Ok((response, Added::decode(body)?)));
     decoded.map_err(|error| error.to_string())
-}
-
-/// Says which version is about to be written to the kernel: a crash of the agent, unlike one of the machine, leaves the
-/// kernel with it, and the file with the state on disk may be older.
-#[derive(Debug)]
-pub(super) struct Begun {
-    path: PathBuf,
-    /// Written in place: each change waits for it, and to make or cut a file may take as long as the disk is busy.
-    file: OnceLock<File>,
-}
-
-impl Begun {
-    pub(super) fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join(BEGUN), file: OnceLock::new() }
-    }
-
-    /// This version is about to be written.
-    pub(super) fn set(&self, version: Version) -> io::Result<()> {
-        let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&self.path);
-        let file = match self.file.get() {
-            Some(file) => file,
-            None => {
-                let file = open()?;
-                self.file.get_or_init(|| file)
-            }
-        };
-        file.write_all_at(&number(version), 0)
-    }
-
-    /// Whether the kernel may hold a later state than this one.
-    pub(super) fn is_after(&self, version: Version) -> bool {
-        std::fs::read(&self.path).is_ok_and(|begun| begun != number(version))
-    }
-}
-
-/// The number, then the epoch, little endian.
-fn number(version: Version) -> [u8; 16] {
-    (u128::from(version.epoch) << 64 | u128::from(version.number)).to_le_bytes()
 }
 
 /// The file, as it was written.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fairway_datapath::table::{Image, Op, Tables};
+use fairway_datapath::table::{Image, Op, StateVersion, Tables};
 use fairway_proto::control::{Applied, Rejected, Version, subscribe_request::Body};
 use fairway_proto::model::Cluster;
 use imbl::OrdMap;
@@ -16,7 +16,7 @@ use crate::reconcile::{BackendKey, Limits, Reconciler, Usage};
 use crate::resolve::{Desired, LocalNode, Resolver, ServicePortName};
 
 /// Writes done under one hold of the lock: others may use the data path in between.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 /// When to try again after a write failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -108,6 +108,10 @@ fn locked<T>(tables: &Mutex<T>) -> MutexGuard<'_, T> {
     tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn number(version: Version) -> StateVersion {
+    [version.epoch, version.number]
+}
+
 /// An error with its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -133,6 +137,12 @@ impl<T: Tables> Engine<T> {
         self.reconciler.as_ref().is_some_and(|reconciler| reconciler.usage().frontends > 0)
     }
 
+    /// The tables hold a later state than this one, or may.
+    pub(super) fn is_after(&self, version: Version) -> Result<bool, T::Error> {
+        let begun = locked(&self.tables).begun()?;
+        Ok(self.serves() && begun != StateVersion::default() && begun != number(version))
+    }
+
     fn load(&self, rested: bool) -> Result<Reconciler, T::Error> {
         let image = locked(&self.tables).image()?;
         Ok(Reconciler::load(image, self.limits, now(), rested))
@@ -140,8 +150,7 @@ impl<T: Tables> Engine<T> {
 
     fn write(&self, ops: &[Op]) -> Result<(), T::Error> {
         for batch in ops.chunks(BATCH) {
-            let mut tables = locked(&self.tables);
-            batch.iter().try_for_each(|op| tables.apply(op))?;
+            locked(&self.tables).apply_all(batch)?;
         }
         Ok(())
     }
@@ -161,10 +170,10 @@ impl<T: Tables> Engine<T> {
         Ok(ops.len())
     }
 
-    /// Makes the tables serve the cluster. Blocks.
-    pub(super) fn sync(&mut self, cluster: &Cluster, node: &LocalNode) -> Outcome {
+    /// Makes the tables serve the cluster, whose state has this version if it has one. Blocks.
+    pub(super) fn sync(&mut self, cluster: &Cluster, version: Option<Version>, node: &LocalNode) -> Outcome {
         let desired = Arc::new(self.resolver.resolve(cluster, node));
-        match self.reconcile(&desired) {
+        match self.reconcile(&desired, version) {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.reconciler = None;
@@ -190,16 +199,21 @@ impl<T: Tables> Engine<T> {
         let desired = Arc::new(self.resolver.resolve(cluster, node));
         match &self.reconciler {
             Some(reconciler) => Outcome::of(reconciler, desired),
-            None => self.sync(cluster, node),
+            None => self.sync(cluster, None, node),
         }
     }
 
-    fn reconcile(&mut self, desired: &Arc<Desired>) -> Result<Outcome, T::Error> {
+    fn reconcile(&mut self, desired: &Arc<Desired>, version: Option<Version>) -> Result<Outcome, T::Error> {
         let mut reconciler = match self.reconciler.take() {
             Some(reconciler) => reconciler,
             None => self.load(false)?,
         };
         let plan = reconciler.plan(desired, now());
+        if let Some(version) = version {
+            // A crash of the agent, unlike one of the machine, leaves the kernel with what follows, while the state on disk
+            // may be an older one.
+            locked(&self.tables).begin(number(version))?;
+        }
         self.write(&plan.ops)?;
         reconciler.applied(now());
         let outcome = Outcome {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::audit::{Audit, cpu};
-use super::burst::{due, now};
+use super::burst::{due, now, reached};
 use super::changes::Changes;
 use super::connection::Connection;
 use super::engine::{Engine, Outcome};
@@ -48,7 +48,6 @@ pub(super) struct Serving<T: Tables> {
     repairs: Arc<Repairs>,
     saved: watch::Sender<disk::Latest>,
     saver: JoinHandle<()>,
-    begun: Arc<disk::Begun>,
     /// The kernel serves a later state than `accepted`, which came from the disk.
     hands_off: bool,
     /// There was nothing at the start, neither in the kernel nor on disk: pods' ports need not wait for a state.
@@ -76,9 +75,10 @@ impl<T: Tables + Send + 'static> Serving<T> {
             info!(services = cluster.services.len(), "serving the last state from disk");
             Accepted { version, cluster, origin: Origin::Disk }
         });
-        let begun = Arc::new(disk::Begun::new(&options.state_dir));
-        let behind = accepted.as_ref().is_some_and(|last| begun.is_after(last.version));
-        let hands_off = engine.serves() && behind;
+        let hands_off = match &accepted {
+            Some(last) => engine.is_after(last.version)?,
+            None => false,
+        };
         let blank = accepted.is_none() && !engine.serves();
         if hands_off {
             info!("the kernel's state is later than the disk's, and stays until the control plane speaks");
@@ -120,7 +120,6 @@ impl<T: Tables + Send + 'static> Serving<T> {
             about_node_base,
             saved,
             saver,
-            begun,
             hands_off,
             blank,
             due: None,
@@ -134,7 +133,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
     pub(super) async fn run(mut self) {
         let mut stream = true;
         loop {
-            let due = self.due.map(|(at, _)| tokio::time::Instant::from_std(at));
+            let due = self.due.map(|(at, _)| at);
             let urgent = self.audit.is_urgent();
             tokio::select! {
                 event = self.events.recv(), if stream => match event {
@@ -143,7 +142,7 @@ impl<T: Tables + Send + 'static> Serving<T> {
                 },
                 Ok(()) = self.node.changed() => self.on_node(),
                 Ok(()) = self.host_ports.changed() => self.trigger(),
-                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() && !urgent => {
+                () = reached(due), if due.is_some() && !urgent => {
                     self.sync().await;
                 }
                 image = self.audit.next(), if due.is_none() || urgent => match image {
@@ -279,23 +278,15 @@ impl<T: Tables + Send + 'static> Serving<T> {
         self.audit.changed();
         let node = self.local_node(&accepted.cluster);
         let started = now();
-        let (version, cluster) = (accepted.version, accepted.cluster.clone());
+        let cluster = accepted.cluster.clone();
         let for_sync = node.clone();
-        let begun = self.begun.clone();
         let hands_off = self.hands_off;
-        let origin = accepted.origin;
+        let version = (accepted.origin != Origin::Kernel).then_some(accepted.version);
         let done = tokio::task::spawn_blocking(move || {
             let outcome = if hands_off {
                 engine.look(&cluster, &for_sync)
             } else {
-                if origin != Origin::Kernel
-                    && let Err(error) = begun.set(version)
-                {
-                    warn!(
-                        "the state directory: {error}; after a crash an older state may be served for a moment"
-                    );
-                }
-                engine.sync(&cluster, &for_sync)
+                engine.sync(&cluster, version, &for_sync)
             };
             (engine, outcome)
         });

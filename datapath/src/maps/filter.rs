@@ -1,5 +1,6 @@
 //! The filter in front of one family's frontends: most packets are for none, and a bit says so.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::maps::{Array, MapData};
@@ -26,14 +27,13 @@ impl<A: Address> Filter<A> {
         Ok(Self { words, removed: 0, family: std::marker::PhantomData })
     }
 
-    /// Lets packets for a frontend through. Before it is written.
-    pub(super) fn add(&mut self, key: &FrontendKey<A>) -> Result<(), Error> {
-        let (word, mask) = filter_bit(key);
-        let bits = self.words.get(&word, 0).map_err(Error::map("read", A::FILTER))?;
-        if bits & mask != 0 {
-            return Ok(());
+    /// Lets packets for frontends through. Before they are written.
+    pub(super) fn add(&mut self, keys: &[FrontendKey<A>]) -> Result<(), Error> {
+        let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
+        for (word, mask) in keys.iter().map(filter_bit) {
+            *wanted.entry(word).or_default() |= mask;
         }
-        self.words.set(word, bits | mask, 0).map_err(Error::map("write", A::FILTER))
+        self.write(wanted, true)
     }
 
     /// A frontend was removed: its connections go on, and so its bit stays for now.
@@ -57,14 +57,19 @@ impl<A: Address> Filter<A> {
             let (word, mask) = filter_bit(&key);
             wanted[word as usize] |= mask;
         }
-        for (index, bits) in (0..).zip(wanted) {
+        self.write((0..).zip(wanted), keeps)?;
+        self.removed = 0;
+        Ok(())
+    }
+
+    fn write(&mut self, wanted: impl IntoIterator<Item = (u32, u64)>, keeps: bool) -> Result<(), Error> {
+        for (index, bits) in wanted {
             let present = self.words.get(&index, 0).map_err(Error::map("read", A::FILTER))?;
             let bits = if keeps { bits | present } else { bits };
             if present != bits {
                 self.words.set(index, bits, 0).map_err(Error::map("write", A::FILTER))?;
             }
         }
-        self.removed = 0;
         Ok(())
     }
 }

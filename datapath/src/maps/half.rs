@@ -1,17 +1,18 @@
 //! The tables of one family; the other family's are the same with longer addresses.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use fairway_common::pod::Pod as KernelPod;
 use fairway_common::service::{Backend as KernelBackend, Frontend, FrontendKey as Key};
 use fairway_common::{Family, V4, V6, family, limits};
 
 use super::filter::Filter;
 use super::pods::{Pods, Words};
-use crate::table::{Backend, FrontendKey, Image};
+use crate::table::{Backend, FrontendKey, Image, Op};
 use crate::{Error, Pod, raw};
 
 /// The tables of one family.
@@ -19,7 +20,6 @@ pub(super) struct Half<A: Address> {
     /// The same maps, in the order of [`Address::NAMES`], for reading in batches: Aya lends no descriptor.
     fds: [OwnedFd; 3],
     frontends: HashMap<MapData, Key<A>, Frontend>,
-    backends: Array<MapData, KernelBackend<A>>,
     filter: Filter<A>,
     pods: Pods<A>,
 }
@@ -37,6 +37,8 @@ pub(crate) trait Address: Family {
     /// The sockets whose peer was translated.
     const PEERS: &'static str;
     fn to_ip(self) -> IpAddr;
+    /// None: an address of the other family.
+    fn from_ip(address: IpAddr) -> Option<Self>;
 }
 
 impl Address for V4 {
@@ -48,6 +50,9 @@ impl Address for V4 {
     fn to_ip(self) -> IpAddr {
         family::to_ipv4(self).into()
     }
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V4(address) = address { Some(family::v4(address)) } else { None }
+    }
 }
 
 impl Address for V6 {
@@ -58,6 +63,9 @@ impl Address for V6 {
     const PEERS: &'static str = "PEERS6";
     fn to_ip(self) -> IpAddr {
         family::to_ipv6(self).into()
+    }
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V6(address) = address { Some(family::v6(address)) } else { None }
     }
 }
 
@@ -78,7 +86,6 @@ impl<A: Address> Half<A> {
         Ok(Self {
             fds: [get(frontends)?, get(backends)?, get(pods)?],
             frontends: open(directory, frontends)?.try_into().map_err(Error::map("open", frontends))?,
-            backends: open(directory, backends)?.try_into().map_err(Error::map("open", backends))?,
             filter: Filter::open(directory)?,
             pods: Pods::open(directory)?,
         })
@@ -113,27 +120,36 @@ impl<A: Address> Half<A> {
         Ok(())
     }
 
-    pub(super) fn put_backend(&mut self, id: u32, address: A, backend: &Backend) -> Result<(), Error> {
-        let value = KernelBackend {
-            address,
-            port: backend.port.to_be(),
-            flags: backend.flags,
-            service: backend.service,
-        };
-        self.backends.set(id, value, 0).map_err(Error::map("write", A::NAMES[1]))
+    /// Writes the backends among these.
+    pub(super) fn put_backends(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let entries = ops.iter().filter_map(|op| match op {
+            Op::PutBackend { id, backend } => {
+                let Backend { address, port, flags, service } = *backend;
+                Some((
+                    *id,
+                    KernelBackend { address: A::from_ip(address)?, port: port.to_be(), flags, service },
+                ))
+            }
+            _ => None,
+        });
+        let (ids, values): (Vec<u32>, Vec<KernelBackend<A>>) = entries.unzip();
+        raw::write_all(self.fds[1].as_fd(), &ids, &values).map_err(Error::io("write map", A::NAMES[1]))
     }
 
-    pub(super) fn put_frontend(
-        &mut self,
-        address: A,
-        key: &FrontendKey,
-        value: &Frontend,
-    ) -> Result<(), Error> {
-        let key = Key::new(address, key.port.to_be(), key.protocol);
-        self.filter.add(&key)?;
-        self.frontends
-            .insert(key, value, 0)
-            .map_err(|error| write_error(error, A::NAMES[0], limits::FRONTENDS))
+    /// Writes the frontends among these.
+    pub(super) fn put_frontends(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let entries = ops.iter().filter_map(|op| match op {
+            Op::PutFrontend { key, value } => {
+                Some((Key::new(A::from_ip(key.address)?, key.port.to_be(), key.protocol), *value))
+            }
+            _ => None,
+        });
+        let (keys, values): (Vec<Key<A>>, Vec<Frontend>) = entries.unzip();
+        self.filter.add(&keys)?;
+        raw::write_all(self.fds[0].as_fd(), &keys, &values).map_err(|error| match is_full(&error) {
+            true => Error::Full { map: A::NAMES[0], capacity: limits::FRONTENDS },
+            false => Error::io("write map", A::NAMES[0])(error),
+        })
     }
 
     pub(super) fn delete_frontend(&mut self, address: A, key: &FrontendKey) -> Result<(), Error> {
@@ -193,11 +209,11 @@ pub(crate) fn gone_is_fine(result: Result<(), MapError>) -> Result<(), MapError>
 
 pub(super) fn write_error(error: MapError, map: &'static str, capacity: u32) -> Error {
     match &error {
-        MapError::SyscallError(call)
-            if matches!(call.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM)) =>
-        {
-            Error::Full { map, capacity }
-        }
+        MapError::SyscallError(call) if is_full(&call.io_error) => Error::Full { map, capacity },
         _ => Error::map("write", map)(error),
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM))
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod repair;
+mod tables;
 mod world;
 
 use std::io::{ErrorKind, Read, Write};

@@ -66,7 +66,7 @@ fn a_pin_that_somebody_removed_is_there_again_for_the_same_object() {
 
     // All pins at once.
     std::fs::remove_dir_all(&maps).unwrap();
-    assert_eq!(network.node.run(|| repaired(&mut datapath)).len(), 28);
+    assert_eq!(network.node.run(|| repaired(&mut datapath)).len(), 29);
     assert_eq!(datapath.connections().unwrap().len(), 1);
 }
 

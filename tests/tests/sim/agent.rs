@@ -161,10 +161,8 @@ impl Agent {
 
     /// Its disk is another one.
     pub(crate) fn forgot(&self) {
-        for file in ["cluster.pb", "begun"] {
-            // It may not have been written yet.
-            let _ = std::fs::remove_file(self.disk.join(file));
-        }
+        // It may not have been written yet.
+        let _ = std::fs::remove_file(self.disk.join("cluster.pb"));
     }
 
     /// So many writes succeed, and then none; none: all do.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use fairway_datapath::table::{Backend, Range, Tables};
+use fairway_datapath::table::{Backend, Range, StateVersion, Tables};
 
 use super::*;
 
@@ -223,5 +223,13 @@ impl Tables for Kernel {
             None => {}
         }
         self.write(op, true)
+    }
+
+    fn begun(&self) -> Result<StateVersion, Refused> {
+        Ok(StateVersion::default())
+    }
+
+    fn begin(&mut self, _: StateVersion) -> Result<(), Refused> {
+        Ok(())
     }
 }

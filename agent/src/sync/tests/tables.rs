@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use fairway_datapath::table::{Backend, Frontend, Image, Op, Run, Tables};
+use fairway_datapath::table::{Backend, Frontend, Image, Op, Run, StateVersion, Tables};
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     image: Image,
     slots: BTreeMap<u32, u32>,
     backends: BTreeMap<u32, Backend>,
+    version: StateVersion,
     pub(super) writes: usize,
     /// Writes until all others fail.
     pub(super) fail_after: Option<usize>,
@@ -63,6 +64,15 @@ impl Tables for Memory {
             Op::DeleteRange { range } => drop(self.image.ranges.remove(range)),
             Op::ForgetAffinity { .. } => {}
         }
+        Ok(())
+    }
+
+    fn begun(&self) -> Result<StateVersion, Full> {
+        Ok(self.version)
+    }
+
+    fn begin(&mut self, version: StateVersion) -> Result<(), Full> {
+        self.version = version;
         Ok(())
     }
 }
