@@ -3,11 +3,12 @@
 mod free;
 mod records;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fairway_datapath::table::{Backend, Image, Op, backend_flags};
+use hashbrown::HashSet;
 use imbl::OrdMap;
 
 use super::shortage::{Lack, Table};

@@ -119,22 +119,21 @@ impl Services {
     /// An id none of whose frontends is wanted any more belongs to the Service port that most of its backends serve:
     /// an earlier agent may have ended in the middle of a change of addresses.
     fn adopt_by_backends(&mut self, desired: &Desired, backends: &Backends) {
-        let mut nameless: HashMap<(IpAddr, u16), Vec<&ServicePortName>> = HashMap::new();
-        for (name, serving) in desired.serving.iter().filter(|(name, _)| !self.by_name.contains_key(*name)) {
-            for backend in serving.iter() {
-                nameless.entry((backend.address, backend.port)).or_default().push(name);
-            }
+        let known =
+            backends.known().filter(|((id, ..), gone)| !gone && *id != 0 && !self.by_id.contains_key(id));
+        let mut orphans: HashMap<(IpAddr, u16), Vec<u32>> = HashMap::new();
+        for ((id, address, port), _) in known {
+            orphans.entry((address, port)).or_default().push(id);
         }
-        if nameless.is_empty() {
+        if orphans.is_empty() {
             return;
         }
         let mut votes: BTreeMap<(u32, &ServicePortName), usize> = BTreeMap::new();
-        for ((service, address, port), gone) in backends.known() {
-            if gone || service == 0 || self.by_id.contains_key(&service) {
-                continue;
-            }
-            for name in nameless.get(&(address, port)).into_iter().flatten() {
-                *votes.entry((service, name)).or_default() += 1;
+        for (name, serving) in desired.serving.iter().filter(|(name, _)| !self.by_name.contains_key(*name)) {
+            for backend in serving.iter() {
+                for id in orphans.get(&(backend.address, backend.port)).into_iter().flatten() {
+                    *votes.entry((*id, name)).or_default() += 1;
+                }
             }
         }
         self.adopt(votes);

@@ -41,7 +41,8 @@ impl ObjectName {
 
 impl PartialEq for ObjectName {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.parts() == other.parts()
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.0.namespace == other.0.namespace && self.0.whole == other.0.whole
     }
 }
 
@@ -57,6 +58,10 @@ impl Ord for ObjectName {
     fn cmp(&self, other: &Self) -> Ordering {
         if Arc::ptr_eq(&self.0, &other.0) {
             return Ordering::Equal;
+        }
+        if self.0.namespace == other.0.namespace {
+            // The slash stands at the same place.
+            return self.0.whole.cmp(&other.0.whole);
         }
         self.parts().cmp(&other.parts())
     }

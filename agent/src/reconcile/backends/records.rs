@@ -1,10 +1,10 @@
 //! What is known of each id, and which id a backend has.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::time::Instant;
 
 use fairway_datapath::table::{Backend, backend_flags};
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{BackendKey, key_of};
 
@@ -34,7 +34,7 @@ pub(super) struct Records {
     all: Vec<Option<Record>>,
     /// Ids by whose they are; the key stands in the record.
     by_key: HashTable<u32>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 impl Records {
