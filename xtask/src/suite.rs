@@ -149,6 +149,16 @@ impl Suite {
         !matches!(self, Self::Unit | Self::Sim)
     }
 
+    /// Installs what it cannot run without.
+    fn install(self) -> Result<()> {
+        match self {
+            Self::Cni => setup::containerd().and_then(|()| setup::podman()),
+            Self::Bench => setup::apt::install(&["nftables"], "the benchmark's peer is a set of its rules"),
+            Self::Faults => setup::apt::install(&["libfaketime"], "clocks jump that are no other process's"),
+            _ => Ok(()),
+        }
+    }
+
     /// Arguments of `cargo test`. Targets that need root say `test = false` in their Cargo.toml, so that the plain
     /// `cargo test` leaves them out.
     fn cargo_args(self) -> &'static [&'static str] {
@@ -227,15 +237,7 @@ pub(crate) fn run(suites: &[Suite], cells: &Cells) -> Result<ExitCode> {
 fn run_one(suite: Suite, cells: &Cells, run: &mut Run) -> Result<Tally> {
     let name = cells.name_of(suite);
     sh::say(format_args!("suite {name}"));
-    if suite == Suite::Cni
-        && let Err(error) = setup::containerd().and_then(|()| setup::podman())
-    {
-        sh::say(format_args!("suite {name} cannot run: {error:#}"));
-        return Ok(Tally { failed: 1, ..Tally::default() });
-    }
-    if suite == Suite::Bench
-        && let Err(error) = setup::apt::install(&["nftables"], "the benchmark's peer is a set of its rules")
-    {
+    if let Err(error) = suite.install() {
         sh::say(format_args!("suite {name} cannot run: {error:#}"));
         return Ok(Tally { failed: 1, ..Tally::default() });
     }

@@ -63,14 +63,14 @@ impl Lab {
         self.order(&Request::Start { process: process.into() })
     }
 
-    /// How a node's agent was started: its arguments, and the settings in its environment.
+    /// How the control plane (`control`) or the agent of a node was started: its arguments, and the settings in its environment.
     ///
     /// # Errors
     /// It does not run.
-    pub fn agent(&self, node: &str) -> io::Result<(Vec<String>, BTreeMap<String, String>)> {
+    pub fn process(&self, name: &str) -> io::Result<(Vec<String>, BTreeMap<String, String>)> {
         let processes = self.status()?.processes;
-        let pid = processes.into_iter().find(|process| process.name == node).and_then(|process| process.pid);
-        let pid = pid.ok_or_else(|| io::Error::other(format!("the agent of {node} does not run")))?;
+        let pid = processes.into_iter().find(|process| process.name == name).and_then(|process| process.pid);
+        let pid = pid.ok_or_else(|| io::Error::other(format!("`{name}` does not run")))?;
         let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));
         let arguments =
             read("cmdline")?.split('\0').skip(1).filter(|it| !it.is_empty()).map(Into::into).collect();

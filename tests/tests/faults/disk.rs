@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::ensure;
 use fairway_tests::trial::Trial;
 
-use crate::world::{World, service, set};
+use crate::other::{set, with_agent};
+use crate::world::{World, service};
 
 pub(crate) const TRIALS: &[Trial<World>] = &[
     // S104
@@ -44,7 +45,7 @@ async fn full(world: &World) -> anyhow::Result<()> {
             })
             .await
     };
-    let done = world.with_agent(change, trial).await;
+    let done = with_agent(world, change, trial).await;
     for name in ["full120", "full121", "full122", "full123", "room"] {
         manifests.remove("Service", &format!("default/{name}")).ok();
     }

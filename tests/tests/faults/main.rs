@@ -4,9 +4,13 @@
 //! A runner of its own because trials share a lab. `cargo test -p fairway-tests --test faults -- WORDS` runs those whose
 //! name contains all words; `--list` prints the names.
 
+mod clock;
 mod control;
 mod disk;
+mod expiry;
+mod other;
 mod partition;
+mod secured;
 mod world;
 
 use std::process::ExitCode;
@@ -14,7 +18,8 @@ use std::process::ExitCode;
 use fairway_tests::trial::{self, Tally, Trial};
 use world::World;
 
-const ROOMS: [&[Trial<World>]; 3] = [control::TRIALS, partition::TRIALS, disk::TRIALS];
+const ROOMS: [&[Trial<World>]; 5] =
+    [control::TRIALS, partition::TRIALS, disk::TRIALS, expiry::TRIALS, clock::TRIALS];
 
 fn main() -> ExitCode {
     trial::runner("faults", &ROOMS, run)

@@ -10,7 +10,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::{World, service, set};
+use crate::other::{set, with_agent};
+use crate::world::{World, service};
 
 pub(crate) const TRIALS: &[Trial<World>] = &[
     // S104
@@ -91,7 +92,7 @@ async fn swallowed(world: &World) -> anyhow::Result<()> {
             })
             .await
     };
-    let done = world.with_agent(change, trial).await;
+    let done = with_agent(world, change, trial).await;
     manifests.remove("Service", "default/beyond")?;
     std::fs::remove_file(socket)?;
     done

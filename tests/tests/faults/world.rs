@@ -1,6 +1,5 @@
 //! A lab of two nodes, a Service with a pod on each, and clients that ask all the time.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use fairway_tests::lab::{Families, Running, SocketLb, State, server_pod};
 use fairway_tests::traffic::{Kind, Load, Query, Runner, RunningLoad};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
 
 const PODS: [(&str, &str); 3] = [("web-1", "node1"), ("web-2", "node2"), ("client-1", "node1")];
 const NODE_PORT: u16 = 31_080;
@@ -147,53 +145,5 @@ impl World {
         let ready = async || self.lab.agent_health(node).map_err(|error| error.to_string());
         eventually_within(PATIENCE, "the agent is ready", ready, |status| *status == Ok(200)).await?.ok();
         Ok(())
-    }
-
-    /// Puts an agent with other settings in the place of node1's, and starts that one again in the end. `change` gets the
-    /// arguments, and returns the program with all that is before them.
-    pub(crate) async fn with_agent<F: Future<Output = anyhow::Result<()>>>(
-        &self,
-        change: impl FnOnce(&mut Vec<String>) -> Vec<String>,
-        trial: impl FnOnce(u32) -> F,
-    ) -> anyhow::Result<()> {
-        let mut command = self.other_agent(change)?;
-        self.lab.stop("node1", false)?;
-        let mut agent: Child = command.spawn()?;
-        let pid = agent.id().context("the agent does not run")?;
-        let done = match self.ready("node1").await {
-            Ok(()) => trial(pid).await,
-            Err(error) => Err(error),
-        };
-        kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM).ok();
-        agent.wait().await?;
-        self.lab.start("node1")?;
-        self.ready("node1").await?;
-        done
-    }
-
-    fn other_agent(&self, change: impl FnOnce(&mut Vec<String>) -> Vec<String>) -> anyhow::Result<Command> {
-        let (mut arguments, settings) = self.lab.agent("node1")?;
-        let before = change(&mut arguments);
-        let words: Vec<String> =
-            before.into_iter().chain(["fairway-agent".to_owned()]).chain(arguments).collect();
-        let (first, rest) = words.split_first().context("no program")?;
-        let mut command = Command::from(self.lab.command("node1", first)?);
-        let log = fs::File::options().create(true).append(true).open(self.lab.state.log("node1-other"))?;
-        command
-            .envs(settings)
-            .args(rest)
-            .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        command.kill_on_drop(true);
-        Ok(command)
-    }
-}
-
-/// Sets the value of an argument.
-pub(crate) fn set(arguments: &mut Vec<String>, name: &str, value: &str) {
-    match arguments.iter().position(|argument| argument == name) {
-        Some(at) => arguments[at + 1] = value.to_owned(),
-        None => arguments.extend([name.to_owned(), value.to_owned()]),
     }
 }

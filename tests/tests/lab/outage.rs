@@ -126,7 +126,7 @@ async fn no_older_state(world: &World) -> anyhow::Result<()> {
 
 /// The command of node1's agent, which runs.
 fn agent_of_node1(world: &World) -> anyhow::Result<tokio::process::Command> {
-    let (arguments, settings) = world.lab.agent("node1")?;
+    let (arguments, settings) = world.lab.process("node1")?;
     let mut command = tokio::process::Command::from(world.lab.command("node1", "fairway-agent")?);
     command.args(arguments).envs(settings).kill_on_drop(true);
     Ok(command)
