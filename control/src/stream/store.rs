@@ -47,9 +47,10 @@ pub(crate) struct Store {
 #[derive(Debug, Default)]
 struct State {
     resources: BTreeMap<ResourceKey, Resource>,
-    entries: BTreeMap<ResourceKey, Entry>,
-    /// Number -> what changed with it last.
-    order: BTreeMap<u64, ResourceKey>,
+    /// With which number each of them, and of those that are gone, changed last.
+    numbers: BTreeMap<ResourceKey, u64>,
+    /// What changed last with a number.
+    entries: BTreeMap<u64, Entry>,
     number: u64,
     removed: usize,
     /// Deltas can be made from this number on.
@@ -64,7 +65,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    changed: u64,
+    key: ResourceKey,
     /// As it stands in a SubscribeResponse: field, length, message.
     encoded: Bytes,
     /// What it adds to the digest.
@@ -92,16 +93,15 @@ fn encode(field: u32, message: &impl Message) -> Bytes {
 impl State {
     fn put(&mut self, key: ResourceKey, encoded: Bytes, removed: bool) {
         self.number += 1;
-        self.order.insert(self.number, key.clone());
         let part = if removed { 0 } else { part(&encoded) };
-        let entry = Entry { changed: self.number, encoded, part, removed };
         self.removed += usize::from(removed);
         self.digest = self.digest.wrapping_add(part);
-        if let Some(old) = self.entries.insert(key, entry) {
-            self.order.remove(&old.changed);
+        let before = self.numbers.insert(key.clone(), self.number);
+        if let Some(old) = before.and_then(|number| self.entries.remove(&number)) {
             self.removed -= usize::from(old.removed);
             self.digest = self.digest.wrapping_sub(old.part);
         }
+        self.entries.insert(self.number, Entry { key, encoded, part, removed });
     }
 
     /// What changed after this number.
@@ -109,8 +109,8 @@ impl State {
         if let Some(items) = self.deltas.get(&number) {
             return Arc::clone(items);
         }
-        let items = self.order.range(number + 1..).map(|(_, key)| self.entries[key].encoded.clone());
-        let items: Arc<[Bytes]> = items.collect();
+        let newer = self.entries.range(number + 1..);
+        let items: Arc<[Bytes]> = newer.map(|(_, entry)| entry.encoded.clone()).collect();
         if self.deltas.len() < DELTAS {
             self.deltas.insert(number, Arc::clone(&items));
         }
@@ -123,11 +123,11 @@ impl State {
             return;
         }
         let surplus = self.removed - REMOVED / 2;
-        let oldest = self.order.iter().filter(|(_, key)| self.entries.get(*key).is_some_and(|e| e.removed));
-        let forgotten: Vec<_> = oldest.take(surplus).map(|(number, key)| (*number, key.clone())).collect();
-        for (number, key) in forgotten {
-            self.order.remove(&number);
-            self.entries.remove(&key);
+        let oldest = self.entries.iter().filter(|(_, entry)| entry.removed).map(|(number, _)| *number);
+        for number in oldest.take(surplus).collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.remove(&number) {
+                self.numbers.remove(&entry.key);
+            }
             self.removed -= 1;
             self.floor = number;
         }
@@ -248,7 +248,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
         let state = self.state();
-        assert_eq!(state.order.len(), state.entries.len());
+        assert_eq!(state.numbers.len(), state.entries.len());
         (state.resources.len(), state.removed)
     }
 }
