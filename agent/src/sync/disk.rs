@@ -12,7 +12,7 @@ use imbl::ordmap::DiffItem;
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::chain;
 use super::received::{Complete, Received};
@@ -25,6 +25,8 @@ const NAME: &str = "cluster.pb";
 
 /// The state is written at most this often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// A state that could not be written is tried again then.
+const RETRY: Duration = Duration::from_secs(5);
 /// Changes of this many bytes at least are written behind the snapshot before there is a new one.
 const CHANGES: u64 = 1 << 20;
 
@@ -225,14 +227,24 @@ fn note<'a, K: 'a, T: 'a>(
     }
 }
 
-/// Keeps the latest state until there will be none any more.
+/// Keeps the latest state until there will be none any more. What cannot be kept is tried again, also if nothing changes: a
+/// disk that was full for a while must not leave an old state for the next reboot.
 pub(super) async fn save_all(
     state_dir: PathBuf,
     mut to_save: watch::Receiver<Latest>,
     stop: CancellationToken,
 ) {
     let mut saver = Saver::new(&state_dir);
-    while to_save.changed().await.is_ok() {
+    // Why the last attempt failed, which is told once.
+    let mut failed = None;
+    loop {
+        let changed = match failed {
+            None => to_save.changed().await,
+            Some(_) => tokio::time::timeout(RETRY, to_save.changed()).await.unwrap_or(Ok(())),
+        };
+        if changed.is_err() {
+            return;
+        }
         let Some((version, cluster)) = to_save.borrow_and_update().clone() else {
             continue;
         };
@@ -246,8 +258,20 @@ pub(super) async fn save_all(
         });
         let Ok((back, saved)) = saving.await else { return };
         saver = back;
-        if let Err(error) = saved {
-            warn!("the last state cannot be kept in `{}`: {error}", state_dir.display());
+        let directory = state_dir.display();
+        match saved {
+            Err(error) => {
+                if failed.replace(error.kind()) != Some(error.kind()) {
+                    warn!(
+                        "the last state cannot be kept in `{directory}`, an older one stays there: {error}"
+                    );
+                }
+            }
+            Ok(()) => {
+                if failed.take().is_some() {
+                    info!("the last state is kept in `{directory}` again");
+                }
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(SAVE_EVERY) => {}

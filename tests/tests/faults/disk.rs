@@ -5,10 +5,11 @@ use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::ensure;
+use fairway_tests::eventually_within;
 use fairway_tests::trial::Trial;
 
 use crate::other::{set, with_agent};
-use crate::world::{World, service};
+use crate::world::{PATIENCE, World, service};
 
 pub(crate) const TRIALS: &[Trial<World>] = &[
     // S104
@@ -30,7 +31,8 @@ async fn full(world: &World) -> anyhow::Result<()> {
     let manifests = world.lab.manifests();
     let address = |number: u8| IpAddr::from(Ipv4Addr::new(10, 96, 1, number));
     let trial = async |pid: u32| {
-        let filler = format!("/proc/{pid}/root{small_text}/filler");
+        let [filler, state] =
+            ["filler", "cluster.pb"].map(|name| format!("/proc/{pid}/root{small_text}/{name}"));
         world
             .unnoticed(async {
                 fill(&filler)?;
@@ -40,6 +42,7 @@ async fn full(world: &World) -> anyhow::Result<()> {
                 }
                 world.ready("node1").await?;
                 fs::remove_file(&filler)?;
+                kept(&state, "full123").await?;
                 manifests.apply_text(&service("room", 124, "name: web-1"))?;
                 world.answers("web-1", address(124)).await
             })
@@ -50,6 +53,13 @@ async fn full(world: &World) -> anyhow::Result<()> {
         manifests.remove("Service", &format!("default/{name}")).ok();
     }
     done
+}
+
+/// Waits until the state on disk has something of this name.
+async fn kept(state: &str, name: &str) -> anyhow::Result<()> {
+    let known =
+        async || fs::read(state).is_ok_and(|it| it.windows(name.len()).any(|it| it == name.as_bytes()));
+    eventually_within(PATIENCE, &format!("`{name}` is kept on disk"), known, |known| *known).await.map(drop)
 }
 
 /// Leaves no byte.
