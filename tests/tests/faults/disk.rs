@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use fairway_tests::eventually_within;
+use fairway_tests::lab::server_pod;
 use fairway_tests::trial::Trial;
 
 use crate::other::{set, with_agent};
@@ -14,25 +15,44 @@ use crate::world::{PATIENCE, World, service};
 pub(crate) const TRIALS: &[Trial<World>] = &[
     // S104
     ("an_agent_whose_disk_is_full_applies_what_it_is_told", |world| Box::pin(full(world))),
+    // S104
+    ("an_agent_that_starts_on_a_full_disk_serves_and_takes_pods_once_there_is_room", |world| {
+        Box::pin(full_from_the_start(world))
+    }),
 ];
 
-async fn full(world: &World) -> anyhow::Result<()> {
+/// A directory of a small disk for node1's agent, with a copy of its state. What `then` says happens to `$2` before the agent.
+fn small_disk(
+    world: &World,
+    then: &str,
+) -> anyhow::Result<(String, impl FnOnce(&mut Vec<String>) -> Vec<String>)> {
     let own = world.lab.state.directory().join("node1");
     let (old, small) = (own.join("state"), own.join("small"));
     fs::create_dir_all(&small)?;
-    let (old, small_text) = (old.display().to_string(), small.display().to_string());
-    let change = |arguments: &mut Vec<String>| {
-        set(arguments, "--state-dir", &small_text);
-        // A disk of its own, which nobody else sees and which goes with the agent.
-        let script =
-            "mount -t tmpfs -o size=512k none \"$2\" && cp -a \"$1/.\" \"$2\" && shift 2 && exec \"$@\"";
-        ["unshare", "--mount", "sh", "-c", script, "sh", &old, &small_text].map(Into::into).into()
+    let (old, small) = (old.display().to_string(), small.display().to_string());
+    // A disk of its own, which nobody else sees and which goes with the agent. Namespaces of new pods are mounts too, and are seen.
+    let script = format!(
+        "mount -t tmpfs -o size=512k none \"$2\" && cp -a \"$1/.\" \"$2\" && {then} && shift 2 && exec \"$@\""
+    );
+    let state = small.clone();
+    let change = move |arguments: &mut Vec<String>| {
+        set(arguments, "--state-dir", &state);
+        ["unshare", "--mount", "--propagation", "slave", "sh", "-c", &script, "sh", &old, &state]
+            .map(Into::into)
+            .into()
     };
+    Ok((small, change))
+}
+
+fn address(number: u8) -> IpAddr {
+    Ipv4Addr::new(10, 96, 1, number).into()
+}
+
+async fn full(world: &World) -> anyhow::Result<()> {
+    let (small, change) = small_disk(world, "true")?;
     let manifests = world.lab.manifests();
-    let address = |number: u8| IpAddr::from(Ipv4Addr::new(10, 96, 1, number));
     let trial = async |pid: u32| {
-        let [filler, state] =
-            ["filler", "cluster.pb"].map(|name| format!("/proc/{pid}/root{small_text}/{name}"));
+        let [filler, state] = ["filler", "cluster.pb"].map(|name| format!("/proc/{pid}/root{small}/{name}"));
         world
             .unnoticed(async {
                 fill(&filler)?;
@@ -52,6 +72,36 @@ async fn full(world: &World) -> anyhow::Result<()> {
     for name in ["full120", "full121", "full122", "full123", "room"] {
         manifests.remove("Service", &format!("default/{name}")).ok();
     }
+    done
+}
+
+async fn full_from_the_start(world: &World) -> anyhow::Result<()> {
+    let (small, change) = small_disk(world, "{ cat /dev/zero >\"$2/filler\" 2>&- || true; }")?;
+    let manifests = world.lab.manifests();
+    let pod = |name: &str| server_pod(name, "node1", &format!("name: {name}"));
+    manifests.apply_text(&(pod("goes") + &service("goes", 125, "name: goes")))?;
+    world.answers("goes", address(125)).await?;
+    let trial = async |pid: u32| {
+        world
+            .unnoticed(async {
+                manifests.apply_text(&service("beginning", 126, "name: web-2"))?;
+                world.answers("web-2", address(126)).await.context("a change")?;
+                manifests.apply_text(&(pod("comes") + &service("comes", 127, "name: comes")))?;
+                manifests.remove("Pod", "default/goes")?;
+                world.refused(address(125)).await.context("a pod that went")?;
+                world.a_while().await?;
+                fs::remove_file(format!("/proc/{pid}/root{small}/filler"))?;
+                world.answers("comes", address(127)).await.context("a pod that came")
+            })
+            .await
+    };
+    let done = with_agent(world, change, trial).await;
+    for name in ["goes", "beginning", "comes"] {
+        manifests.remove("Service", &format!("default/{name}")).ok();
+        manifests.remove("Pod", &format!("default/{name}")).ok();
+    }
+    let gone = async || world.lab.status().map(|status| status.pods.len()).unwrap_or_default();
+    eventually_within(PATIENCE, "the trial's pods are gone", gone, |count| *count == 3).await?;
     done
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use fairway_tests::eventually_within;
 use fairway_tests::lab::{Families, Running, SocketLb, State, server_pod};
-use fairway_tests::traffic::{Kind, Load, Query, Runner, RunningLoad};
+use fairway_tests::traffic::{Failure, Kind, Load, Query, Runner, RunningLoad};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -86,14 +86,25 @@ impl World {
 
     /// Waits until this pod answers at a Service's address.
     pub(crate) async fn answers(&self, name: &str, service: IpAddr) -> anyhow::Result<()> {
+        self.becomes(service, Ok(name.to_owned())).await
+    }
+
+    /// Waits until a Service's address refuses connections.
+    pub(crate) async fn refused(&self, service: IpAddr) -> anyhow::Result<()> {
+        self.becomes(service, Err(Failure::Refused)).await
+    }
+
+    /// Waits until this is what comes from a Service's address.
+    async fn becomes(&self, service: IpAddr, wanted: Result<String, Failure>) -> anyhow::Result<()> {
         let ask = async || {
             let query =
                 Query { timeout: Duration::from_millis(500), ..Query::new(Kind::Tcp, (service, 80).into()) };
             let reply = self.pod.ask(query).await.map(|outcome| outcome.reply);
             reply.map(|reply| reply.map(|reply| reply.name))
         };
-        let wanted = |reply: &std::io::Result<Result<String, _>>| matches!(reply, Ok(Ok(it)) if it == name);
-        eventually_within(PATIENCE, &format!("{name} answers at {service}"), ask, wanted).await.map(drop)
+        let is =
+            |reply: &std::io::Result<Result<String, Failure>>| reply.as_ref().is_ok_and(|it| *it == wanted);
+        eventually_within(PATIENCE, &format!("{wanted:?} at {service}"), ask, is).await.map(drop)
     }
 
     /// Clients ask from everywhere while something happens; all of them must get answers.
