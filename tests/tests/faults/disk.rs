@@ -21,27 +21,37 @@ pub(crate) const TRIALS: &[Trial<World>] = &[
     }),
 ];
 
-/// A directory of a small disk for node1's agent, with a copy of its state. What `then` says happens to `$2` before the agent.
-fn small_disk(
-    world: &World,
-    then: &str,
-) -> anyhow::Result<(String, impl FnOnce(&mut Vec<String>) -> Vec<String>)> {
-    let own = world.lab.state.directory().join("node1");
-    let (old, small) = (own.join("state"), own.join("small"));
-    fs::create_dir_all(&small)?;
-    let (old, small) = (old.display().to_string(), small.display().to_string());
-    // A disk of its own, which nobody else sees and which goes with the agent. Namespaces of new pods are mounts too, and are seen.
-    let script = format!(
-        "mount -t tmpfs -o size=512k none \"$2\" && cp -a \"$1/.\" \"$2\" && {then} && shift 2 && exec \"$@\""
-    );
-    let state = small.clone();
-    let change = move |arguments: &mut Vec<String>| {
-        set(arguments, "--state-dir", &state);
-        ["unshare", "--mount", "--propagation", "slave", "sh", "-c", &script, "sh", &old, &state]
-            .map(Into::into)
-            .into()
-    };
-    Ok((small, change))
+/// A small disk for the state of node1's agent, which nobody else sees and which goes with the agent.
+struct Disk {
+    state: String,
+    around: Vec<String>,
+}
+
+impl Disk {
+    /// One with a copy of the state. `then` is what a shell does with the directory `$2` before the agent starts.
+    fn new(world: &World, then: &str) -> anyhow::Result<Self> {
+        let own = world.lab.state.directory().join("node1");
+        let (old, small) = (own.join("state"), own.join("small"));
+        fs::create_dir_all(&small)?;
+        let (old, state) = (old.display().to_string(), small.display().to_string());
+        let script = format!(
+            "mount -t tmpfs -o size=512k none \"$2\" && cp -a \"$1/.\" \"$2\" && {then} && shift 2 && exec \"$@\""
+        );
+        // The agent sees mounts that are made later: the namespaces of new pods.
+        let shell = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", &script, "sh"];
+        let around = shell.into_iter().chain([&*old, &*state]).map(Into::into).collect();
+        Ok(Self { state, around })
+    }
+
+    /// Where a file of it is for others than the agent, whose process id it takes.
+    fn path(&self, pid: u32, name: &str) -> String {
+        format!("/proc/{pid}/root{}/{name}", self.state)
+    }
+
+    fn change(&self, arguments: &mut Vec<String>) -> Vec<String> {
+        set(arguments, "--state-dir", &self.state);
+        self.around.clone()
+    }
 }
 
 fn address(number: u8) -> IpAddr {
@@ -49,10 +59,10 @@ fn address(number: u8) -> IpAddr {
 }
 
 async fn full(world: &World) -> anyhow::Result<()> {
-    let (small, change) = small_disk(world, "true")?;
+    let disk = Disk::new(world, "true")?;
     let manifests = world.lab.manifests();
     let trial = async |pid: u32| {
-        let [filler, state] = ["filler", "cluster.pb"].map(|name| format!("/proc/{pid}/root{small}/{name}"));
+        let [filler, state] = ["filler", "cluster.pb"].map(|name| disk.path(pid, name));
         world
             .unnoticed(async {
                 fill(&filler)?;
@@ -68,7 +78,7 @@ async fn full(world: &World) -> anyhow::Result<()> {
             })
             .await
     };
-    let done = with_agent(world, change, trial).await;
+    let done = with_agent(world, |arguments| disk.change(arguments), trial).await;
     for name in ["full120", "full121", "full122", "full123", "room"] {
         manifests.remove("Service", &format!("default/{name}")).ok();
     }
@@ -76,7 +86,7 @@ async fn full(world: &World) -> anyhow::Result<()> {
 }
 
 async fn full_from_the_start(world: &World) -> anyhow::Result<()> {
-    let (small, change) = small_disk(world, "{ cat /dev/zero >\"$2/filler\" 2>&- || true; }")?;
+    let disk = Disk::new(world, "{ cat /dev/zero >\"$2/filler\" 2>&- || true; }")?;
     let manifests = world.lab.manifests();
     let pod = |name: &str| server_pod(name, "node1", &format!("name: {name}"));
     manifests.apply_text(&(pod("goes") + &service("goes", 125, "name: goes")))?;
@@ -90,12 +100,12 @@ async fn full_from_the_start(world: &World) -> anyhow::Result<()> {
                 manifests.remove("Pod", "default/goes")?;
                 world.refused(address(125)).await.context("a pod that went")?;
                 world.a_while().await?;
-                fs::remove_file(format!("/proc/{pid}/root{small}/filler"))?;
+                fs::remove_file(disk.path(pid, "filler"))?;
                 world.answers("comes", address(127)).await.context("a pod that came")
             })
             .await
     };
-    let done = with_agent(world, change, trial).await;
+    let done = with_agent(world, |arguments| disk.change(arguments), trial).await;
     for name in ["goes", "beginning", "comes"] {
         manifests.remove("Service", &format!("default/{name}")).ok();
         manifests.remove("Pod", &format!("default/{name}")).ok();
