@@ -17,6 +17,8 @@ use crate::stream::Shared;
 
 /// What agents tell is written to disk at most so often.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// What could not be written is tried again then.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What is followed.
 pub(super) struct Followed {
@@ -85,15 +87,18 @@ pub(super) async fn follow(
     }
 }
 
-/// Keeps what the agents told on disk, until the server stops; at most once a second, and once more at the end.
+/// Keeps what the agents told on disk, until the server stops; at most once a second, and once more at the end. What cannot be
+/// kept is tried again, also if they tell nothing new, and told once.
 pub(super) async fn save_agents(
     shared: Arc<Shared>,
     mut told: watch::Receiver<u64>,
     path: PathBuf,
 ) -> Result<(), Error> {
+    let mut failed = false;
     loop {
         tokio::select! {
             Ok(()) = told.changed() => {}
+            () = tokio::time::sleep(RETRY), if failed => {}
             () = shared.stop.cancelled() => return Ok(()),
         }
         tokio::select! {
@@ -103,8 +108,16 @@ pub(super) async fn save_agents(
         told.mark_unchanged();
         let (path, agents) = (path.clone(), shared.agents().clone());
         let saved = tokio::task::spawn_blocking(move || save(&path, &agents)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not kept");
+        match saved {
+            Ok(Err(error)) if !failed => {
+                failed = true;
+                tracing::error!(error = &error as &dyn std::error::Error, "what the agents told is not kept");
+            }
+            Ok(Ok(())) if failed => {
+                failed = false;
+                tracing::info!("what the agents told is kept again");
+            }
+            _ => {}
         }
     }
 }
@@ -150,4 +163,38 @@ fn summarize(declarations: &Declarations, changes: usize, version: u64, often: b
         version,
         "read"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+    use crate::controller::Agents;
+
+    #[tokio::test]
+    async fn what_could_not_be_kept_is_tried_again_though_nobody_tells_anything_new() {
+        let at = tempfile::tempdir().unwrap();
+        let [path, unfinished] = ["agents.json", "agents.tmp"].map(|name| at.path().join(name));
+        // A pipe cannot be synced. Whoever opens its other end waits for the attempt.
+        mkfifo(&unfinished, Mode::S_IRWXU).unwrap();
+        let shared = Shared::new(Some(Agents::default()), Duration::ZERO, 1);
+        let (tell, told) = watch::channel(0);
+        let saving = tokio::spawn(save_agents(Arc::clone(&shared), told, path.clone()));
+        tell.send_replace(1);
+        let pipe = unfinished.clone();
+        drop(tokio::task::spawn_blocking(move || File::open(pipe)).await.unwrap().unwrap());
+        fs::remove_file(unfinished).unwrap();
+        let kept = async {
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(RETRY * 6, kept).await.expect("it is kept in the end");
+        shared.stop.cancel();
+        saving.await.unwrap().unwrap();
+    }
 }
