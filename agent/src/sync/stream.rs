@@ -1,5 +1,6 @@
 //! The stream to the control plane: opened again whenever it ends, at the next address where there are several.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use fairway_proto::control::control_client::ControlClient;
@@ -7,6 +8,7 @@ use fairway_proto::control::{
     Hello, Node, PodStatus, Report, SubscribeRequest, SubscribeResponse, Version, subscribe_request::Body,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -20,6 +22,9 @@ use crate::resolve::LocalNode;
 const LARGEST: usize = 64 << 20;
 /// A control plane that lives and sends nothing of a first state for so long is left, if there are others.
 const FIRST_STATE: Duration = Duration::from_secs(10);
+
+/// How long what came is read where nothing can be sent any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What happens on the stream.
 #[derive(Debug)]
@@ -106,9 +111,11 @@ impl Client {
             }
             Err(Error::Ended)
         };
+        let mut receiving = pin!(receiving);
         tokio::select! {
-            result = receiving => result,
-            () = forwarding => Err(Error::Ended),
+            result = &mut receiving => result,
+            // What came before the stream was cut is still to be taken.
+            () = forwarding => timeout(LAST_WORDS, receiving).await.unwrap_or(Err(Error::Ended)),
             Ok(()) = self.node.changed() => Ok(()),
         }
     }
@@ -129,7 +136,7 @@ async fn within<T>(
     reading: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Error> {
     let Some(patience) = patience else { return Ok(reading.await?) };
-    Ok(tokio::time::timeout(patience, reading).await.map_err(|_| Error::Silent(patience))??)
+    Ok(timeout(patience, reading).await.map_err(|_| Error::Silent(patience))??)
 }
 
 /// What the control plane is told of this node.
