@@ -24,8 +24,9 @@ use crate::tls::Peer;
 /// An agent that has not said Hello by then is not one.
 const HELLO: Duration = Duration::from_secs(10);
 /// A change is sent at once; what comes after it is sent together when so much time has passed for each stream that there
-/// is: changes may come as fast as they like, and to send them to all takes half a CPU.
-const EACH: Duration = Duration::from_micros(50);
+/// is: changes may come as fast as they like, and to send them to all takes about half a CPU. With less, agents that are many
+/// wait longer, for a control plane that is busy with each change alone.
+const EACH: Duration = Duration::from_micros(100);
 /// No change waits longer for others.
 const LONGEST: Duration = Duration::from_millis(500);
 /// Bytes of a message: the report of 1,000 pods with the longest names there are has 400,000, so this is ten times what
