@@ -198,39 +198,31 @@ impl Maps {
 
     /// Writes in this order. What goes to one map in one go is one call.
     pub(crate) fn apply(&mut self, ops: &[Op]) -> Result<(), Error> {
-        ops.chunk_by(|one, next| table(one) == table(next)).try_for_each(|ops| match ops.first() {
-            Some(Op::PutBackend { backend, .. }) => {
+        let together = |one: &Op, next: &Op| table(one).is_some() && table(one) == table(next);
+        ops.chunk_by(together).try_for_each(|ops| match &ops[0] {
+            Op::PutBackend { backend, .. } => {
                 by_family!(self, backend.address, |half, _words| half.put_backends(ops))
             }
-            Some(Op::PutSlots { .. }) => self.put_slots(ops),
-            Some(Op::PutFrontend { key, .. }) => {
+            Op::PutSlots { .. } => self.put_slots(ops),
+            Op::PutFrontend { key, .. } => {
                 by_family!(self, key.address, |half, _words| half.put_frontends(ops))
             }
-            _ => ops.iter().try_for_each(|op| self.apply_alone(op)),
-        })
-    }
-
-    fn put_slots(&mut self, ops: &[Op]) -> Result<(), Error> {
-        let entries = ops.iter().flat_map(|op| match op {
-            Op::PutSlots { first, backends } => (*first..).zip(backends.iter().copied()),
-            _ => (0..).zip([].iter().copied()),
-        });
-        let (indices, ids): (Vec<u32>, Vec<u32>) = entries.unzip();
-        raw::write_all(self.slots.map().fd().as_fd(), &indices, &ids).map_err(Error::io("write map", "SLOTS"))
-    }
-
-    fn apply_alone(&mut self, op: &Op) -> Result<(), Error> {
-        match op {
             Op::DeleteFrontend { key } => {
                 by_family!(self, key.address, |half, words| half.delete_frontend(words, key))
             }
             Op::PutRange { range } => self.clients.put_range(range),
             Op::DeleteRange { range } => self.clients.delete_range(range),
             Op::ForgetAffinity { service } => self.clients.forget(*service),
-            Op::PutBackend { .. } | Op::PutSlots { .. } | Op::PutFrontend { .. } => {
-                self.apply(std::slice::from_ref(op))
-            }
-        }
+        })
+    }
+
+    fn put_slots(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let runs = ops.iter().filter_map(|op| match op {
+            Op::PutSlots { first, backends } => Some((*first..).zip(backends.iter().copied())),
+            _ => None,
+        });
+        let (indices, ids): (Vec<u32>, Vec<u32>) = runs.flatten().unzip();
+        raw::write_all(self.slots.map().fd().as_fd(), &indices, &ids).map_err(Error::io("write map", "SLOTS"))
     }
 
     pub(crate) fn begun(&self) -> Result<StateVersion, Error> {

@@ -178,6 +178,14 @@ struct Batch {
     flags: u64,
 }
 
+impl Batch {
+    /// So many keys and values, which lie at these places.
+    fn of(map: BorrowedFd<'_>, keys: u64, values: u64, count: usize) -> Self {
+        let (map, count) = (map.as_raw_fd(), count as u32);
+        Self { in_batch: 0, out_batch: 0, keys, values, count, map, element_flags: 0, flags: 0 }
+    }
+}
+
 /// What a batch takes: values may be large.
 const BATCH_BYTES: usize = 1 << 19;
 
@@ -200,12 +208,7 @@ fn walk(
         let mut attribute = Batch {
             in_batch: if first { 0 } else { place },
             out_batch: place,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: size as u32,
-            map: map.as_raw_fd(),
-            element_flags: 0,
-            flags: 0,
+            ..Batch::of(map, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, size)
         };
         let finished = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attribute) {
             Ok(_) => false,
@@ -264,16 +267,7 @@ pub(crate) fn write_all<K: aya::Pod, V: aya::Pod>(
     if count == 0 {
         return Ok(());
     }
-    let mut attribute = Batch {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count: count as u32,
-        map: map.as_raw_fd(),
-        element_flags: 0,
-        flags: 0,
-    };
+    let mut attribute = Batch::of(map, keys.as_ptr() as u64, values.as_ptr() as u64, count);
     bpf(BPF_MAP_UPDATE_BATCH, &mut attribute).map(drop)
 }
 
