@@ -75,15 +75,17 @@ impl MassDelete {
                 self.remember(&new, now);
                 new
             }
-            Some(_) if self.held.is_some() => new.keeping(&self.newest),
             Some(_) => {
-                self.held = Some((now, false));
-                let recent = self.seen.iter().skip(1).position(|(from, _)| *from + LOOK_BACK >= now);
-                let before = recent.or(self.seen.len().checked_sub(1)).and_then(|index| self.seen.get(index));
                 let kept = new.keeping(&self.newest);
-                before.map_or(kept.clone(), |(_, before)| kept.keeping(before))
+                match self.before(now).filter(|_| self.held.is_none()) {
+                    Some(before) => kept.keeping(before),
+                    None => kept,
+                }
             }
         };
+        if loss.is_some() {
+            self.held.get_or_insert((now, false));
+        }
         self.newest = counts.clone();
         (counts, loss)
     }
@@ -96,6 +98,13 @@ impl MassDelete {
             let cause = Cause::MassDelete { before, now, seconds };
             (before >= FEW && now * 2 < before).then_some(Loss { kind, cause })
         })
+    }
+
+    /// The first state that still counted a moment ago.
+    fn before(&self, now: Instant) -> Option<&Declarations> {
+        let ends = self.seen.iter().skip(1).map(|(from, _)| *from).chain([now]);
+        let mut lasting = self.seen.iter().zip(ends);
+        lasting.find(|(_, end)| *end + LOOK_BACK >= now).map(|((_, state), _)| state)
     }
 
     fn remember(&mut self, state: &Declarations, now: Instant) {
