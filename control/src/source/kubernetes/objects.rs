@@ -147,21 +147,13 @@ pub(super) async fn follow<K: Kind>(
     let mut listener = Listener { news, server, backoff, streamed: true };
     loop {
         let events = watcher(api.clone(), config(listener.streamed, &selector));
-        match listener.listen::<K>(events, &mut again).await {
-            End::Unheard => return,
-            End::Again => {}
+        if !listener.listen::<K>(events, &mut again).await {
+            return;
         }
     }
 }
 
-/// Why events of a kind are not listened to any more.
-enum End {
-    /// Nobody hears the news.
-    Unheard,
-    /// All have to be listed anew.
-    Again,
-}
-
+/// Tells the news of a kind. Its answers say whether somebody still hears it.
 struct Listener {
     news: mpsc::Sender<News>,
     server: Arc<str>,
@@ -171,43 +163,44 @@ struct Listener {
 }
 
 impl Listener {
+    /// Tells what happens, until all have to be listed anew.
     async fn listen<K: Kind>(
         &mut self,
         events: impl Stream<Item = watcher::Result<Event<DynamicObject>>>,
         again: &mut watch::Receiver<()>,
-    ) -> End {
+    ) -> bool {
         let mut events = pin!(events);
         let mut failing = false;
         again.mark_unchanged();
         loop {
             let event = tokio::select! {
                 Some(event) = events.next() => event,
-                Ok(()) = again.changed() => return End::Again,
+                Ok(()) = again.changed() => return true,
                 () = tokio::time::sleep(WELL), if failing => {
                     failing = false;
                     if self.tell(Heard::<K>::Well).await {
                         continue;
                     }
-                    return End::Unheard;
+                    return false;
                 }
-                () = self.news.closed() => return End::Unheard,
+                () = self.news.closed() => return false,
             };
-            let told = match event {
+            let heard = match event {
                 Err(error) if self.streamed && streams_no_lists(&error) => {
                     tracing::debug!(
                         kind = K::NAME,
                         "the API server streams no lists: they come page by page"
                     );
                     self.streamed = false;
-                    return End::Again;
+                    return true;
                 }
                 Err(error) => {
                     failing = true;
-                    let told = self.fail::<K>(&error).await;
-                    if told && is_lost(&error) {
-                        return End::Again;
+                    let heard = self.fail::<K>(&error).await;
+                    if is_lost(&error) {
+                        return heard;
                     }
-                    told
+                    heard
                 }
                 Ok(event) => {
                     // A list begins before the server is asked.
@@ -219,8 +212,8 @@ impl Listener {
                     self.tell(heard).await
                 }
             };
-            if !told {
-                return End::Unheard;
+            if !heard {
+                return false;
             }
         }
     }
